@@ -1,0 +1,23 @@
+"""shardwright: raw data to equal, cleaned, checksummed Parquet shards, and a reader that feeds trainers from them.
+
+Reading needs nothing but this::
+
+    import shardwright as sw
+
+    train = sw.open_dataset("build/datasets/mnist", split="train")
+    for batch in train.loader(batch_size=256, seed=7, normalise=True):
+        ...
+"""
+
+from importlib.metadata import PackageNotFoundError, version
+
+from shardwright import errors
+from shardwright.order import World
+from shardwright.reader import Dataset, Loader, open_dataset
+
+try:
+    __version__ = version("shardwright")
+except PackageNotFoundError:  # run from a source tree or a zip
+    __version__ = "0+unknown"
+
+__all__ = ["Dataset", "Loader", "World", "__version__", "errors", "open_dataset"]

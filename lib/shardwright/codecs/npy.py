@@ -1,0 +1,56 @@
+"""`numpy.save` cells: what Petastorm's NdarrayCodec expects.
+
+Format: numpy.lib.format, versions 1.0 to 3.0 (https://numpy.org/doc/stable/reference/generated/numpy.lib.format.html).
+"""
+
+from __future__ import annotations
+
+import functools
+import io
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from shardwright.errors import DecodeError
+from shardwright.schema import Field
+
+
+@functools.lru_cache(maxsize=256)
+def npy_header(dtype: str, shape: tuple[int, ...]) -> bytes:
+    """The bytes that `numpy.save` puts before C-order data of `dtype` and `shape`."""
+    buffer = io.BytesIO()
+    np.save(buffer, np.empty(shape, np.dtype(dtype).newbyteorder("<")), allow_pickle=False)
+    return buffer.getvalue()[: -int(np.prod(shape)) * np.dtype(dtype).itemsize or None]
+
+
+def encode_npy(array: npt.NDArray[Any]) -> bytes:
+    """`array` as a `numpy.save` cell, in C order and little-endian."""
+    little = np.ascontiguousarray(array, array.dtype.newbyteorder("<"))
+    return npy_header(little.dtype.str, little.shape) + little.tobytes()
+
+
+def decode_npy(field: Field, data: bytes | memoryview) -> npt.NDArray[Any]:
+    """The array in a `numpy.save` cell. Raises DecodeError for other bytes, dtypes or shapes than `field` declares."""
+    buffer = io.BytesIO(data)
+    try:
+        array = np.lib.format.read_array(buffer, allow_pickle=False)
+    except (ValueError, EOFError, SyntaxError, TypeError, MemoryError) as error:
+        raise DecodeError(f"field {field.name!r}: not a numpy.save cell ({error})") from error
+    check_array(field, array)
+    return array
+
+
+def check_array(field: Field, array: npt.NDArray[Any]) -> None:
+    """Raise DecodeError unless `array` has the dtype and shape that `field` declares (None matches any size)."""
+    same_rank = array.ndim == len(field.shape)
+    if not same_rank or any(w is not None and w != s for w, s in zip(field.shape, array.shape, strict=True)):
+        raise DecodeError(f"field {field.name!r}: expected shape {show_shape(field.shape)}, found {show_shape(array.shape)}")
+    if array.dtype.newbyteorder("=") != field.numpy_dtype.newbyteorder("="):
+        raise DecodeError(f"field {field.name!r}: expected dtype {field.dtype}, found {array.dtype}")
+
+
+def show_shape(shape: tuple[int | None, ...]) -> str:
+    """A shape as people write it: (28, 28), or (?, ?, 3) where a dimension may vary."""
+    inner = ", ".join("?" if size is None else str(size) for size in shape)
+    return f"({inner},)" if len(shape) == 1 else f"({inner})"

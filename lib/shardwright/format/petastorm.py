@@ -1,0 +1,152 @@
+"""The metadata that makes a split, or one shard alone, a dataset of stock Petastorm.
+
+A file ``_common_metadata``, Parquet without rows, carries two keys: the pickled `Unischema`, which says how each column
+is decoded, and how many row groups each part holds. Source: petastorm 0.13.1, ``etl/dataset_metadata.py``,
+``unischema.py`` and ``codecs.py``; its class and attribute names are what the pickle spells out. The pickle is written
+opcode by opcode, so neither petastorm, nor pyspark, nor a pickle module is needed, and its bytes depend on the schema alone.
+
+What stock Petastorm decodes each field to, and what it decodes it from:
+
+=====================  ==========================  =================================================================
+field                  column                      Unischema
+=====================  ==========================  =================================================================
+number, bool           native, signed, no float16  ScalarCodec of the Spark type; values of the declared NumPy type
+string, bytes          native                      ScalarCodec(StringType), ScalarCodec(BinaryType)
+timestamp              timestamp[us]               ScalarCodec(TimestampType) to datetime64; if nullable, pandas' own
+array, codec npy       `numpy.save` bytes          NdarrayCodec
+array, codec raw       C-order bytes               as bytes
+image                  encoded picture             CompressedImageCodec, which decodes by the picture's own magic
+=====================  ==========================  =================================================================
+"""
+
+from __future__ import annotations
+
+import io
+import json
+from collections.abc import Mapping
+from pathlib import PurePosixPath
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from shardwright.errors import SchemaError
+from shardwright.format import pickle_opcodes as op
+from shardwright.schema import Field, Schema
+
+UNISCHEMA_KEY = "dataset-toolkit.unischema.v1"
+ROW_GROUPS_KEY = "dataset-toolkit.num_row_groups_per_file.v1"
+UNISCHEMA_NAME = "Shardwright"
+"""Petastorm calls its rows ``<name>_view``."""
+
+_NUMPY_NAMES = {"bool": "bool_", "string": "str_", "bytes": "bytes_", "timestamp": "datetime64"}
+_SPARK_TYPES = {
+    "bool": "BooleanType",
+    "int8": "ByteType",
+    "uint8": "ShortType",
+    "int16": "ShortType",
+    "uint16": "IntegerType",
+    "int32": "IntegerType",
+    "uint32": "LongType",
+    "int64": "LongType",
+    "uint64": "LongType",  # the nearest that Spark has; readers convert by the NumPy type and do not look at this one
+    "float16": "FloatType",
+    "float32": "FloatType",
+    "float64": "DoubleType",
+    "string": "StringType",
+    "bytes": "BinaryType",
+    "timestamp": "TimestampType",
+}
+
+# A Unischema also offers its fields as attributes. One with the name of a method would replace the method.
+_UNISCHEMA_MEMBERS = frozenset(
+    {"as_spark_schema", "create_schema_view", "fields", "from_arrow_schema", "make_namedtuple", "make_namedtuple_tf"}
+)
+
+
+def unischema_pickle(schema: Schema, name: str) -> bytes:
+    """The pickled `petastorm.unischema.Unischema` of `schema`; the same bytes for the same arguments.
+
+    `name` has to be an identifier: Petastorm makes a namedtuple of it. Otherwise `SchemaError`.
+    """
+    if not name.isidentifier():
+        raise SchemaError(f"Unischema name {name!r}: expected a Python identifier; Petastorm names a class after it")
+    numbers = {field.name: number for number, field in enumerate(schema)}
+    fields = ((op.text(field.name), _unischema_field(field) + op.remember(numbers[field.name])) for field in schema)
+    attributes = ((op.text(field), op.recall(number)) for field, number in numbers.items() if field not in _UNISCHEMA_MEMBERS)
+    state = (
+        (op.text("_name"), op.text(name)),
+        (op.text("_fields"), op.call(op.named("collections", "OrderedDict")) + op.set_items(fields)),
+        *attributes,
+    )
+    return op.program(op.instance(op.named("petastorm.unischema", "Unischema"), state=op.mapping(state)))
+
+
+def common_metadata(schema: Schema, arrow_schema: pa.Schema, row_groups: Mapping[str, int]) -> bytes:
+    """The bytes of the file ``_common_metadata`` of a split, or of one shard that lies alone.
+
+    `arrow_schema` is that of the part files. It may hold columns that `schema` does not name; readers then leave them
+    out. `row_groups` maps each part, as a '/'-separated path relative to the directory that gets the file, to its number
+    of row groups: every part there, since readers look up each file they find. The same arguments give the same bytes.
+
+    Raises `SchemaError` for a field without a column, `ValueError` for a path or a number that Petastorm fails on.
+    """
+    absent = [name for name in schema.names if name not in arrow_schema.names]
+    if absent:
+        raise SchemaError(f"fields without a column in the part files: {', '.join(absent)}")
+    _check_row_groups(row_groups)
+    buffer = io.BytesIO()
+    # Without ARROW:schema, as in the parts: old pyarrow fails on types in it that it does not know.
+    with pq.ParquetWriter(buffer, arrow_schema.remove_metadata(), store_schema=False) as writer:
+        writer.add_key_value_metadata(
+            {
+                UNISCHEMA_KEY: unischema_pickle(schema, UNISCHEMA_NAME),
+                ROW_GROUPS_KEY: json.dumps(dict(row_groups), sort_keys=True).encode("ascii"),
+            }
+        )
+    return buffer.getvalue()
+
+
+def _check_row_groups(row_groups: Mapping[str, int]) -> None:
+    for path, count in row_groups.items():
+        parts = PurePosixPath(path)
+        if parts.is_absolute() or ".." in parts.parts or str(parts) != path or path == ".":
+            raise ValueError(f"part {path!r}: expected a plain path relative to the directory of _common_metadata")
+        if count < 1:
+            raise ValueError(f"part {path!r}: expected at least one row group, found {count}")
+
+
+def _unischema_field(field: Field) -> bytes:
+    arguments = (op.text(field.name), _numpy_class(field), _shape(field), _codec(field), op.boolean(field.nullable))
+    return op.instance(op.named("petastorm.unischema", "UnischemaField"), op.sequence(arguments))
+
+
+def _numpy_class(field: Field) -> bytes:
+    if _is_raw(field):
+        return op.named("numpy", "bytes_")
+    if field.dtype == "timestamp" and field.nullable:
+        # numpy.datetime64(pandas.NaT) raises, and with it the whole row group. object_ hands on what pandas read.
+        return op.named("numpy", "object_")
+    return op.named("numpy", _NUMPY_NAMES.get(field.dtype, field.dtype))
+
+
+def _shape(field: Field) -> bytes:
+    shape = () if _is_raw(field) else field.shape
+    if field.is_image and shape[2:] == (1,):
+        shape = shape[:2]  # stock decodes a grey picture to (height, width)
+    return op.sequence(op.NONE if size is None else op.integer(size) for size in shape)
+
+
+def _codec(field: Field) -> bytes:
+    if field.is_image:
+        # '.png' and 80 matter to writers alone; they are what Petastorm's own constructor defaults to.
+        state = op.mapping([(op.text("_image_codec"), op.text(".png")), (op.text("_quality"), op.integer(80))])
+        return op.instance(op.named("petastorm.codecs", "CompressedImageCodec"), state=state)
+    if field.shape and not _is_raw(field):
+        return op.instance(op.named("petastorm.codecs", "NdarrayCodec"))
+    spark = op.instance(op.named("pyspark.sql.types", "BinaryType" if _is_raw(field) else _SPARK_TYPES[field.dtype]))
+    state = op.mapping([(op.text("_spark_type"), spark)])
+    return op.instance(op.named("petastorm.codecs", "ScalarCodec"), state=state)
+
+
+def _is_raw(field: Field) -> bool:
+    return field.codec is not None and field.codec.name == "raw"

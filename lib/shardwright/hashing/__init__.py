@@ -1,0 +1,7 @@
+"""Sample keys, keyed hashes and permutations: everything that decides where and when a sample comes."""
+
+from shardwright.hashing.keyed import keyed_hash, mix64, place_keys
+from shardwright.hashing.permutation import Permutation
+from shardwright.hashing.sample_key import KEY_BYTES, path_keys, sample_keys
+
+__all__ = ["KEY_BYTES", "Permutation", "keyed_hash", "mix64", "path_keys", "place_keys", "sample_keys"]

@@ -1,0 +1,81 @@
+"""A keyed permutation of range(n) that can be asked for any element in constant time.
+
+A Feistel network over a rectangle a x b that just covers n (a = ceil(sqrt(n)), b = ceil(n / a)), with cycle walking for the
+few values past n; the construction is the generalised-Feistel cipher of Black and Rogaway, "Ciphers with arbitrary finite
+domains" (CT-RSA 2002). The round function is SplitMix64's finaliser, so this is statistical, not cryptographic.
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import numpy.typing as npt
+
+from shardwright.hashing.keyed import mix64
+
+_ROUNDS = 6
+
+
+class Permutation:
+    """The permutation of range(`n`) that belongs to the 64-bit `key`."""
+
+    def __init__(self, n: int, key: int) -> None:
+        self.n = n
+        self._a = max(1, math.isqrt(max(n - 1, 0)) + 1)
+        self._b = max(1, -(-n // self._a))
+        seeds = (np.arange(1, _ROUNDS + 1, dtype=np.uint64) * np.uint64(0x9E3779B97F4A7C15)) ^ np.uint64(key & (2**64 - 1))
+        self._round_keys = mix64(mix64(seeds) + np.uint64(n))
+
+    def __call__(self, positions: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+        """The elements at `positions`, int64, each in range(n); the same shape."""
+        flat = np.asarray(positions, np.int64).ravel()
+        out = self._encipher(flat.astype(np.uint64))
+        outside = np.flatnonzero(out >= self.n)
+        while len(outside):  # at most a - 1 of the a * b values lie outside: rarely more than one turn
+            walked = self._encipher(out[outside])
+            out[outside] = walked
+            outside = outside[walked >= self.n]
+        return out.astype(np.int64).reshape(np.shape(positions))
+
+    def inverse(self, element: int) -> int:
+        """The position that holds `element`."""
+        value = self._decipher(element)
+        while value >= self.n:
+            value = self._decipher(value)
+        return value
+
+    def _encipher(self, values: npt.NDArray[np.uint64]) -> npt.NDArray[np.uint64]:
+        a, b = np.uint64(self._a), np.uint64(self._b)
+        high = values // b
+        low = values - high * b
+        for number, key in enumerate(self._round_keys):
+            if number % 2 == 0:
+                high += _scale(mix64(low ^ key), a)
+                high -= np.where(high >= a, a, np.uint64(0))
+            else:
+                low += _scale(mix64(high ^ key), b)
+                low -= np.where(low >= b, b, np.uint64(0))
+        high *= b
+        high += low
+        return high
+
+    def _decipher(self, value: int) -> int:
+        high, low = divmod(value, self._b)
+        for number in reversed(range(_ROUNDS)):
+            other = np.array([low if number % 2 == 0 else high], np.uint64)
+            side = np.uint64(self._a if number % 2 == 0 else self._b)
+            mixed = int(_scale(mix64(other ^ self._round_keys[number]), side)[0])
+            if number % 2 == 0:
+                high = (high - mixed) % self._a
+            else:
+                low = (low - mixed) % self._b
+        return high * self._b + low
+
+
+def _scale(hashed: npt.NDArray[np.uint64], size: np.uint64) -> npt.NDArray[np.uint64]:
+    """The upper 32 bits of each hash, scaled into range(size): a product and a shift where `%` would divide."""
+    hashed >>= np.uint64(32)
+    hashed *= size
+    hashed >>= np.uint64(32)
+    return hashed

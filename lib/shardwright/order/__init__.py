@@ -1,0 +1,8 @@
+"""The order of an epoch, and which rank takes what: pure arithmetic, the same on every machine."""
+
+from shardwright.order.batches import Batches, Last
+from shardwright.order.epoch import EpochOrder, Plan, Shuffle
+from shardwright.order.state import LoaderState
+from shardwright.order.world import World
+
+__all__ = ["Batches", "EpochOrder", "Last", "LoaderState", "Plan", "Shuffle", "World"]

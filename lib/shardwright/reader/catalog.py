@@ -1,0 +1,148 @@
+"""Where every sample of a split lies: the index as arrays, for arithmetic on many samples at once.
+
+Samples are numbered shard-major: those of the first opened shard in order, then those of the next. That number is a sample's
+*index*; it is what a `Dataset` of the whole split is indexed by.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from shardwright.errors import CorruptError, DatasetNotFoundError
+from shardwright.format.layout import INDEX
+from shardwright.format.manifest import Manifest
+
+I64 = npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Extents:
+    """The stretches that hold one field, ascending: samples `first` … `first + count` lie in part `part` from byte `offset`."""
+
+    first: I64
+    count: I64
+    part: I64
+    offset: I64
+    stride: int
+
+    def locate(self, indexes: I64) -> tuple[I64, I64]:
+        """The part and the first byte of each value, header included."""
+        extent = np.searchsorted(self.first, indexes, side="right") - 1
+        return self.part[extent], self.offset[extent] + (indexes - self.first[extent]) * self.stride
+
+
+@dataclass(frozen=True, kw_only=True)
+class Parts:
+    """The part files, in order: name relative to the version, bytes, first sample, samples."""
+
+    name: tuple[str, ...]
+    bytes: tuple[int, ...]
+    first: I64
+    samples: I64
+
+
+@dataclass(frozen=True, kw_only=True)
+class RowGroups:
+    """The row groups, in order: first sample, samples, part, number in the part."""
+
+    first: I64
+    samples: I64
+    part: I64
+    number: I64
+
+
+@dataclass(frozen=True, kw_only=True)
+class Catalog:
+    """The opened shards of one split."""
+
+    split: str
+    shards: tuple[int, ...]
+    shard_samples: tuple[int, ...]
+    shard_first: I64
+    parts: Parts
+    row_groups: RowGroups
+    extents: dict[str, Extents]
+
+    @property
+    def samples(self) -> int:
+        """Samples in all opened shards."""
+        return sum(self.shard_samples)
+
+
+def read_catalog(index: pa.Table, manifest: Manifest, split: str, shards: Sequence[int] | None, *, where: str) -> Catalog:
+    """The catalog of `split`, or of some of its shards, from the index at `where`.
+
+    Raises DatasetNotFoundError for a shard that does not exist, CorruptError when index and manifest contradict each other.
+    """
+    sizes = [shard.samples for shard in manifest.content.splits[split].shards]
+    chosen = tuple(range(len(sizes))) if shards is None else tuple(sorted(set(shards)))
+    absent = [shard for shard in chosen if not 0 <= shard < len(sizes)]
+    if absent or not chosen:
+        raise DatasetNotFoundError(f"{where}: no shard {absent}: split {split!r} has shards 0 to {len(sizes) - 1}")
+    rows = index.filter(pc.equal(index["split"], split))
+    if shards is not None:
+        rows = rows.filter(pc.is_in(rows["shard"], pa.array(chosen, pa.int32())))
+    rows = rows.combine_chunks()
+    samples = _numbers(rows["samples"])
+    shard_samples = tuple(sizes[shard] for shard in chosen)
+    shard_first = np.cumsum([0, *shard_samples])[:-1]
+    place = np.searchsorted(chosen, _numbers(rows["shard"]))
+    first = _numbers(rows["first_sample"]) + shard_first[place]
+    if not np.array_equal(first, np.cumsum([0, *samples])[:-1]) or samples.sum() != sum(shard_samples):
+        raise CorruptError(f"{where}: the row groups of {split!r} do not add up to the manifest's shards; restore {INDEX}")
+    parts, part = _parts(rows, first, samples)
+    return Catalog(
+        split=split, shards=chosen, shard_samples=shard_samples, shard_first=shard_first, parts=parts,
+        row_groups=RowGroups(first=first, samples=samples, part=part, number=_numbers(rows["row_group"])),
+        extents=_extents(rows, first, part, where=where),
+    )  # fmt: skip
+
+
+def _parts(rows: pa.Table, first: I64, samples: I64) -> tuple[Parts, I64]:
+    """The parts, and of each row group which part it lies in."""
+    names = rows["part"].to_pylist()
+    begins = [row for row, name in enumerate(names) if row == 0 or names[row - 1] != name]
+    part = np.zeros(len(names), np.int64)
+    part[begins[1:]] = 1
+    part_bytes = rows["bytes"].take(begins).to_pylist() if begins else []
+    return Parts(
+        name=tuple(names[row] for row in begins), bytes=tuple(part_bytes), first=first[begins],
+        samples=np.add.reduceat(samples, begins) if begins else samples,
+    ), np.cumsum(part)  # fmt: skip
+
+
+def _extents(rows: pa.Table, first: I64, part: I64, *, where: str) -> dict[str, Extents]:
+    row = _numbers(pc.list_parent_indices(rows["extents"]))
+    flat = pc.list_flatten(rows["extents"]).combine_chunks()
+    fields = pc.struct_field(flat, "field").dictionary_encode()
+    code = _numbers(fields.indices)
+    values = {name: _numbers(pc.struct_field(flat, name)) for name in ("first", "count", "offset", "stride")}
+    part_bytes = _numbers(rows["bytes"])
+    samples = int(_numbers(rows["samples"]).sum())
+    out = {}
+    for number, field in enumerate(fields.dictionary.to_pylist()):
+        mine = np.flatnonzero(code == number)
+        extents = Extents(
+            first=first[row[mine]] + values["first"][mine], count=values["count"][mine], part=part[row[mine]],
+            offset=values["offset"][mine], stride=int(values["stride"][mine[0]]),
+        )  # fmt: skip
+        ends = extents.offset + extents.count * extents.stride
+        inside = (extents.offset >= 0) & (ends <= part_bytes[row[mine]]) & (values["stride"][mine] == extents.stride)
+        seamless = np.array_equal(extents.first, np.cumsum([0, *extents.count])[:-1]) and extents.count.sum() == samples
+        # values are read at these places without another look, so every one has to lie in its part
+        if not (inside.all() and seamless):
+            raise CorruptError(f"{where}: the extents of {field!r} have gaps or leave their part; restore {INDEX}")
+        out[field] = extents
+    return out
+
+
+def _numbers(column: pa.Array | pa.ChunkedArray) -> I64:
+    """A column of integers as int64."""
+    numbers: I64 = column.to_numpy(zero_copy_only=False) if isinstance(column, pa.Array) else column.to_numpy()
+    return np.asarray(numbers, np.int64)

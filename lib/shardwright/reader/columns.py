@@ -1,0 +1,108 @@
+"""The columns of a dataset, opened: many samples' values by index."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from shardwright.errors import CorruptError, SchemaError
+from shardwright.format import layout
+from shardwright.reader.catalog import Catalog
+from shardwright.reader.compressed import CACHE_BYTES, CompressedColumn, RecentlyUsed
+from shardwright.reader.files import VersionFiles
+from shardwright.reader.fixed import LocalFixedColumn, RemoteFixedColumn
+from shardwright.reader.ranges import RangesColumn
+from shardwright.schema import Schema
+
+I64 = npt.NDArray[np.int64]
+Batch = dict[str, npt.NDArray[Any]]
+HIDDEN = (layout.KEY, layout.PAD)
+"""Columns that come only when asked for by name."""
+
+
+class OpenColumn(Protocol):
+    """One column. Its three steps are apart so that each is done for as many samples at once as pays, and timed by itself."""
+
+    def locate(self, indexes: I64) -> I64:
+        """What `fetch` needs to know of each sample, one integer each."""
+
+    def fetch(self, located: I64) -> Any:
+        """The stored values."""
+
+    def decode(self, fetched: Any) -> Batch:
+        """The arrays that a batch gets from this column, by name."""
+
+
+class Columns:
+    """Several columns, read together."""
+
+    def __init__(self, columns: Sequence[OpenColumn]) -> None:
+        self._columns = tuple(columns)
+
+    def locate(self, indexes: I64) -> list[I64]:
+        """Of each column, where the samples `indexes` (int64, shape (n,)) lie: sliceable along its only axis."""
+        return [column.locate(indexes) for column in self._columns]
+
+    def fetch(self, located: Sequence[I64]) -> list[Any]:
+        """The stored values, one entry per column."""
+        return [column.fetch(places) for column, places in zip(self._columns, located, strict=True)]
+
+    def decode(self, fetched: Sequence[Any]) -> Batch:
+        """The batch. Raises DecodeError for a value that is not what the schema declares."""
+        out: Batch = {}
+        for column, values in zip(self._columns, fetched, strict=True):
+            out.update(column.decode(values))
+        return out
+
+
+def open_columns(catalog: Catalog, schema: Schema, names: Sequence[str], files: VersionFiles) -> Columns:
+    """The columns `names`, checked by `check_names`. Raises CorruptError when the index does not fit the schema."""
+    cache = RecentlyUsed(CACHE_BYTES)
+    return Columns([_open_column(catalog, schema, name, files, cache) for name in names])
+
+
+def _open_column(catalog: Catalog, schema: Schema, name: str, files: VersionFiles, cache: RecentlyUsed) -> OpenColumn:
+    field = None if name in HIDDEN else schema[name]
+    extents = catalog.extents.get(name)
+    if field is None:
+        column = layout.KEY_COLUMN if name == layout.KEY else layout.PAD_COLUMN
+    else:
+        column = layout.column(field, compressed=extents is None)
+    if extents is None:
+        return CompressedColumn(column, field, catalog, files, cache)
+    if column.kind == "ranges":
+        assert field is not None
+        return RangesColumn(field, catalog, files)
+    if column.kind != "fixed" or column.stride != extents.stride:
+        raise CorruptError(
+            f"{files.path(layout.INDEX)}: values of {name!r} lie {extents.stride} bytes apart, the schema says {column.stride}"
+        )
+    make = LocalFixedColumn if files.local else RemoteFixedColumn
+    return make(column, field, extents, files)
+
+
+def check_names(schema: Schema, columns: Sequence[str] | None, *, padded: bool) -> tuple[str, ...]:
+    """The columns to read: all fields for None. Raises SchemaError for names that are unknown, twice, or would collide."""
+    names = schema.names if columns is None else tuple(columns)
+    for name in names:
+        if name == layout.PAD and not padded:
+            raise SchemaError(f"no column {layout.PAD!r}: only a version with the remainder policy 'pad' has it")
+        if name not in HIDDEN:
+            schema[name]  # raises, with the nearest name
+    if not names or len(set(names)) != len(names):
+        raise SchemaError(f"columns: expected one or more different names, found {list(names)}")
+    for name in names:
+        if name not in HIDDEN and schema[name].nullable and mask_name(name) in names:
+            raise SchemaError(
+                f"field {name!r} can be null, and its mask would be called {mask_name(name)!r}, which is a field too; read "
+                "them apart with columns="
+            )
+    return names
+
+
+def mask_name(name: str) -> str:
+    """The array that says which values of a nullable number are missing."""
+    return f"{name}_mask"

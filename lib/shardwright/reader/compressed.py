@@ -1,0 +1,126 @@
+"""Compressed columns: read by row group, the latest ones kept decompressed in a cache bounded in bytes."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from shardwright.codecs import decode_value
+from shardwright.errors import CorruptError
+from shardwright.format.layout import PAD, Column
+from shardwright.hashing.sample_key import fixed_bytes
+from shardwright.reader.catalog import Catalog
+from shardwright.reader.files import VersionFiles
+from shardwright.reader.fixed import as_values
+from shardwright.reader.ranges import stack
+from shardwright.schema import Field
+
+I64 = npt.NDArray[np.int64]
+CACHE_BYTES = 256 * 2**20
+
+
+class RecentlyUsed:
+    """A cache of at most `limit` bytes that drops the least recently used first; the newest entry always stays."""
+
+    def __init__(self, limit: int) -> None:
+        self._limit, self._bytes = limit, 0
+        self._entries: OrderedDict[object, tuple[Any, int]] = OrderedDict()
+
+    def get(self, key: object, make: Callable[[], Any], nbytes: Callable[[Any], int]) -> Any:
+        """The value of `key`, made when it is not there; `nbytes` tells its size."""
+        if key in self._entries:
+            self._entries.move_to_end(key)
+            return self._entries[key][0]
+        value = make()
+        self._entries[key] = value, nbytes(value)
+        self._bytes += nbytes(value)
+        while self._bytes > self._limit and len(self._entries) > 1:
+            _, (_, size) = self._entries.popitem(last=False)
+            self._bytes -= size
+        return value
+
+
+class CompressedColumn:
+    """The values of one compressed column; `field` is None for the pad flag."""
+
+    def __init__(self, column: Column, field: Field | None, catalog: Catalog, files: VersionFiles, cache: RecentlyUsed) -> None:
+        self._column, self._field = column, field
+        self._groups, self._files, self._cache = catalog.row_groups, files, cache
+
+    def locate(self, indexes: I64) -> I64:
+        """The index itself."""
+        return indexes
+
+    def fetch(self, located: I64) -> pa.Array:
+        """The stored values, in the order of `located`."""
+        if not len(located):
+            return pa.array([], self._column.arrow_type)
+        groups = np.searchsorted(self._groups.first, located, side="right") - 1
+        by_group = np.argsort(groups, kind="stable")
+        chunks = []
+        for group in np.unique(groups).tolist():
+            rows = located[by_group][groups[by_group] == group] - self._groups.first[group]
+            chunks.append(self._row_group(group).take(pa.array(rows)))
+        back = np.empty(len(located), np.int64)
+        back[by_group] = np.arange(len(located))
+        return pa.concat_arrays(chunks).take(pa.array(back))
+
+    def decode(self, fetched: pa.Array) -> dict[str, npt.NDArray[Any]]:
+        """The typed array, and for a nullable number or array of one shape a bool array ``<name>_mask``: True where missing."""
+        name, field = self._column.name, self._field
+        if field is None:
+            return {name: fetched.to_numpy(zero_copy_only=False)}
+        if field.shape:
+            values, masked = self._arrays(field, fetched), None not in field.shape
+        elif field.dtype in ("string", "bytes"):
+            values, masked = np.empty(len(fetched), object), False
+            values[:] = fetched.to_pylist()
+        else:
+            values, masked = _numbers(field, fetched), True
+        if not (field.nullable and masked):
+            return {name: values}
+        return {name: values, f"{name}_mask": np.asarray(fetched.is_null())}
+
+    def _arrays(self, field: Field, fetched: pa.Array) -> npt.NDArray[Any]:
+        if self._column.stride:  # the whole column is cells of one width
+            cells = fixed_bytes(fetched)[:, len(self._column.header) :]
+            return as_values(np.ascontiguousarray(cells), self._column, field)
+        if None in field.shape:
+            out = np.empty(len(fetched), object)
+            for row, data in enumerate(fetched):
+                out[row] = decode_value(field, memoryview(data.as_buffer())) if data.is_valid else None
+            return out
+        missing = np.zeros([size or 0 for size in field.shape], field.numpy_dtype)
+        cells = [decode_value(field, memoryview(c.as_buffer())) if c.is_valid else missing for c in fetched]
+        return stack(field, cells)
+
+    def _row_group(self, group: int) -> pa.Array:
+        part, number = int(self._groups.part[group]), int(self._groups.number[group])
+        return self._cache.get((part, number, self._column.name), lambda: self._read(part, number), lambda a: a.nbytes)
+
+    def _read(self, part: int, number: int) -> pa.Array:
+        file: pq.ParquetFile = self._cache.get(part, lambda: self._files.parquet(part), lambda f: f.metadata.serialized_size)
+        where = self._files.path(self._files.parts.name[part])
+        try:
+            table = file.read_row_group(number, columns=[self._column.name])
+            if self._column.name == PAD and not table.num_columns:
+                return pa.array(np.zeros(file.metadata.row_group(number).num_rows, bool))
+            return table[self._column.name].cast(self._column.arrow_type).combine_chunks()
+        except (pa.ArrowException, OSError, KeyError) as error:
+            raise CorruptError(
+                f"{where}: row group {number} of {self._column.name!r} can't be read ({error}); copy the file again"
+            ) from error
+
+
+def _numbers(field: Field, fetched: pa.Array) -> npt.NDArray[Any]:
+    """Numbers, booleans and timestamps; NaN, 0, False or NaT where missing."""
+    kind = field.numpy_dtype.kind
+    if fetched.null_count and kind != "M":
+        fetched = fetched.fill_null({"f": float("nan"), "b": False}.get(kind, 0))
+    return np.asarray(fetched.to_numpy(zero_copy_only=False)).astype(field.numpy_dtype, copy=False)

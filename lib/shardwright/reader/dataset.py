@@ -1,0 +1,210 @@
+"""A dataset is a `Sequence` of samples."""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, overload
+
+import numpy as np
+import numpy.typing as npt
+
+from shardwright.format.canonical import canonical_sha256
+from shardwright.format.manifest import Manifest
+from shardwright.format.statistics import FieldStatistics
+from shardwright.order import EpochOrder, Last, Plan, Shuffle, World
+from shardwright.reader.catalog import Catalog
+from shardwright.reader.columns import HIDDEN, Batch, Columns, mask_name, open_columns
+from shardwright.reader.files import VersionFiles
+from shardwright.reader.loader import Loader, LoaderOptions
+from shardwright.schema import Schema
+
+I64 = npt.NDArray[np.int64]
+_ROWS_AT_ONCE = 256
+
+
+@dataclass(frozen=True, kw_only=True)
+class Source:
+    """Some columns of some shards of one split of one version."""
+
+    url: str
+    version: str
+    manifest: Manifest
+    catalog: Catalog
+    names: tuple[str, ...]
+
+    @functools.cached_property
+    def columns(self) -> Columns:
+        """The opened columns; files are opened when their first value is read."""
+        files = VersionFiles(self.url, self.version, self.catalog.parts)
+        return open_columns(self.catalog, self.manifest.content.dataset_schema, self.names, files)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {name: value for name, value in vars(self).items() if name != "columns"}  # another process opens its own
+
+
+class Dataset(Sequence[dict[str, Any]]):
+    """The samples of a split, or a selection of them, by index: shard after shard, each in its order on disk.
+
+    Made by `open_dataset`. A sample is a dict of decoded values: NumPy scalars and arrays, str, bytes, None where null. It can be
+    sent to another process, which opens its own files.
+    """
+
+    def __init__(self, source: Source, selection: range | I64 | None = None) -> None:
+        self.source = source
+        self._selection = selection
+
+    @property
+    def manifest(self) -> Manifest:
+        """The manifest of the version."""
+        return self.source.manifest
+
+    @property
+    def schema(self) -> Schema:
+        """The fields that are read."""
+        schema = self.manifest.content.dataset_schema
+        return Schema(fields=tuple(schema[name] for name in self.source.names if name not in HIDDEN))
+
+    @property
+    def statistics(self) -> dict[str, FieldStatistics]:
+        """The exact statistics of each field, over the split that the manifest names (train)."""
+        return self.manifest.content.statistics.fields
+
+    def __len__(self) -> int:
+        return self.source.catalog.samples if self._selection is None else len(self._selection)
+
+    @overload
+    def __getitem__(self, index: int) -> dict[str, Any]: ...
+    @overload
+    def __getitem__(self, index: slice) -> Dataset: ...
+    def __getitem__(self, index: int | slice) -> dict[str, Any] | Dataset:
+        if isinstance(index, slice):
+            return self.select(range(len(self))[index])
+        if not -len(self) <= index < len(self):
+            raise IndexError(f"sample {index} of {len(self)}")
+        return self._rows(np.array([index], np.int64))[0]
+
+    def __iter__(self) -> Iterator[dict[str, Any]]:
+        for start in range(0, len(self), _ROWS_AT_ONCE):
+            yield from self._rows(np.arange(start, min(start + _ROWS_AT_ONCE, len(self))))
+
+    def __repr__(self) -> str:
+        source = self.source
+        names = ", ".join(source.names)
+        return f"<Dataset {source.url} {source.version} {source.catalog.split}: {len(self)} samples of {names}>"
+
+    def take(self, indices: Sequence[int] | npt.NDArray[np.integer[Any]]) -> Batch:
+        """The samples `indices` (n of them; negative ones count from the end), in that order, one array of length n a column.
+
+        docs/reader.md says which array each kind of field gives. Raises IndexError for an index outside of the dataset,
+        CorruptError for a part that is missing or damaged, DecodeError for a value that is not what the schema declares.
+        """
+        columns = self.source.columns
+        return columns.decode(columns.fetch(columns.locate(self._disk(self._checked(indices)))))
+
+    def select(self, indices: Sequence[int] | npt.NDArray[np.integer[Any]]) -> Dataset:
+        """The dataset of the samples `indices`, in that order. Raises IndexError for an index outside of this one."""
+        if isinstance(indices, range) and (not len(indices) or min(indices) >= 0):
+            self._checked([*indices[:1], *indices[-1:]])
+            if indices == range(len(self)):
+                return self
+            if not isinstance(self._selection, np.ndarray):
+                return Dataset(self.source, indices if self._selection is None else _compose(self._selection, indices))
+        disk = self._disk(self._checked(indices))
+        return Dataset(self.source, disk)
+
+    def loader(
+        self,
+        *,
+        batch_size: int,
+        world: World | None = None,
+        seed: int = 0,
+        shuffle: Shuffle = "window",
+        window_blocks: int | None = None,
+        last: Last = "short",
+        epochs: int | None = None,
+        normalise: bool | Sequence[str] = False,
+        transform: Callable[[Batch], Batch] | None = None,
+        node_local: bool = False,
+    ) -> Loader:
+        """Batches of `batch_size` samples for this rank, in an order that depends on `seed` and epoch alone.
+
+        `world` defaults to `World.from_env()`, `window_blocks` to the manifest's plan. `epochs` ends the loader after that many
+        (None: never). `normalise` names the fields that become (x - mean) / std, float32; True: those that the manifest
+        standardises. `transform` gets each batch, and returns it. `node_local` reads nothing but this node's own shards.
+
+        Raises ConfigError for options that can't be, WorldError where ranks, nodes, shards and samples don't fit together.
+        """
+        fields = normalise if isinstance(normalise, bool) else tuple(normalise)
+        options = LoaderOptions(
+            batch_size=batch_size, world=World.from_env() if world is None else world, seed=seed, shuffle=shuffle,
+            window_blocks=window_blocks, last=last, epochs=epochs, normalise=fields, transform=transform,
+            node_local=node_local,
+        )  # fmt: skip
+        return Loader(self, options)
+
+    @property
+    def selection(self) -> str | None:
+        """A hash of which samples of the split these are, and in which order; None for all of them, as they are."""
+        catalog = self.source.catalog
+        every = len(self.manifest.content.splits[catalog.split].shards)
+        if self._selection is None and len(catalog.shards) == every:
+            return None
+        chosen = self._selection
+        if isinstance(chosen, range):
+            indexes: object = [chosen.start, len(chosen), chosen.step]
+        else:
+            indexes = None if chosen is None else hashlib.sha256(chosen.astype("<i8").tobytes()).hexdigest()
+        return canonical_sha256({"shards": list(catalog.shards), "indexes": indexes})
+
+    def plan(self, seed: int, shuffle: Shuffle, window_blocks: int | None) -> Plan:
+        """What the order of this dataset depends on besides the epoch."""
+        plan, catalog = self.manifest.content.plan, self.source.catalog
+        whole = self._selection is None
+        return Plan(
+            content_id=self.manifest.content_id,
+            seed=seed,
+            # of an explicit selection no stretch lies together on disk: its window is all of it
+            shuffle=shuffle if whole or shuffle == "none" else "global",
+            shards=catalog.shards if whole else (0,),
+            samples=catalog.shard_samples if whole else (len(self),),
+            block_samples=plan.block_samples,
+            window_blocks=window_blocks or plan.window_blocks,
+        )
+
+    def at(self, order: EpochOrder, positions: I64) -> I64:
+        """Where on disk the samples at `positions` of an epoch's order lie, for `source.columns`."""
+        places, numbers = order(positions)
+        return self.source.catalog.shard_first[places] + numbers if self._selection is None else self._disk(numbers)
+
+    def _disk(self, indexes: I64) -> I64:
+        if isinstance(self._selection, range):
+            return self._selection.start + self._selection.step * indexes
+        return indexes if self._selection is None else self._selection[indexes]
+
+    def _checked(self, indices: Sequence[int] | npt.NDArray[np.integer[Any]]) -> I64:
+        found = np.asarray(indices)
+        if found.ndim != 1 or (len(found) and found.dtype.kind not in "iu"):
+            raise IndexError(f"expected a sequence of whole numbers, found {found.dtype} of shape {found.shape}")
+        indexes: I64 = found.astype(np.int64)
+        outside = (indexes < -len(self)) | (indexes >= len(self))
+        if outside.any():
+            raise IndexError(f"sample {indexes[outside][0]} of {len(self)}")
+        return np.where(indexes < 0, indexes + len(self), indexes)
+
+    def _rows(self, indexes: I64) -> list[dict[str, Any]]:
+        batch = self.take(indexes)
+        for field in self.schema:
+            mask = batch.pop(mask_name(field.name), None) if field.nullable else None
+            if mask is not None:
+                values = np.empty(len(mask), object)
+                values[:] = [None if missing else value for value, missing in zip(batch[field.name], mask, strict=True)]
+                batch[field.name] = values
+        return [{name: values[row] for name, values in batch.items()} for row in range(len(indexes))]
+
+
+def _compose(outer: range, inner: range) -> range:
+    """outer[i] for i in inner, as a range."""
+    return outer[inner.start : inner.stop if inner.stop >= 0 else None : inner.step] if len(inner) else range(0)

@@ -1,0 +1,170 @@
+"""The files of a version, opened when first needed, once per process."""
+
+from __future__ import annotations
+
+import io
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from shardwright.errors import CorruptError, StorageError
+from shardwright.reader.catalog import Parts
+from shardwright.storage import Storage, open_storage
+
+_GAP_BYTES = 4096
+"""A smaller gap between two wanted stretches of a remote file is read along: cheaper than another request."""
+
+
+class VersionFiles:
+    """Reads parts and side files of one version of the dataset at `url`.
+
+    A local part is mapped into memory; the map costs no file descriptor, and stays as long as this object, in forked children
+    too. File-system clients are not fork-safe: each process opens its own.
+    """
+
+    def __init__(self, url: str, version: str, parts: Parts) -> None:
+        self.url, self.version, self.parts = url, version, parts
+        self._maps: list[pa.Buffer | None] = [None] * len(parts.name)
+        self._addresses = np.full(len(parts.name), -1, np.int64)
+        self._client: tuple[int, Storage] | None = None
+
+    @property
+    def storage(self) -> Storage:
+        """This process's own client."""
+        if self._client is None or self._client[0] != os.getpid():
+            self._client = os.getpid(), open_storage(self.url)
+        return self._client[1]
+
+    @property
+    def local(self) -> bool:
+        """Whether parts can be mapped into memory."""
+        return self.storage.local_path() is not None
+
+    def path(self, name: str) -> str:
+        """Where a file lies, for messages."""
+        return f"{self.storage.url}/{self.version}/{name}"
+
+    def map(self, part: int) -> pa.Buffer:
+        """The bytes of a local part. Raises CorruptError when it is missing, or not as long as it was published."""
+        mapped = self._maps[part]
+        if mapped is None:
+            name = self.parts.name[part]
+            path = self.storage.local_path(f"{self.version}/{name}")
+            with self._clear_errors(name):
+                with pa.memory_map(str(path)) as file:
+                    mapped = file.read_buffer()  # holds the mapping, not the descriptor: no limit on open files
+            self._check_size(name, mapped.size, self.parts.bytes[part])
+            self._maps[part] = mapped
+            self._addresses[part] = mapped.address
+        return mapped
+
+    def addresses(self, parts: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+        """Where the first byte of each local part lies in memory; valid as long as this object. Raises as `map` does."""
+        found = self._addresses[parts]
+        if len(found) and found.min() < 0:
+            for part in np.unique(parts[found < 0]).tolist():
+                self.map(part)
+            found = self._addresses[parts]
+        return found
+
+    def spans(self, part: int, starts: npt.NDArray[np.int64], stops: npt.NDArray[np.int64]) -> list[memoryview]:
+        """The bytes [start, stop) of each span of a part, in the order asked for; neighbours are fetched in one request.
+
+        Spans have to lie inside the part. Raises CorruptError when it is missing, or not as long as it was published.
+        """
+        name = self.parts.name[part]
+        if self.local:
+            whole = memoryview(self.map(part))
+            return [whole[start:stop] for start, stop in zip(starts.tolist(), stops.tolist(), strict=True)]
+        order = np.argsort(starts, kind="stable")
+        begins, ends = starts[order], np.maximum.accumulate(stops[order])
+        cut = np.flatnonzero(begins[1:] - ends[:-1] > _GAP_BYTES) + 1
+        first = np.concatenate([[0], cut]).astype(np.int64)
+        last = np.concatenate([cut, [len(order)]]).astype(np.int64) - 1
+        requests = list(zip(begins[first].tolist(), ends[last].tolist(), strict=True))
+        with self._clear_errors(name):
+            fetched = [memoryview(data) for data in self.storage.ranges(f"{self.version}/{name}", requests)]
+        request = np.searchsorted(begins[first], starts, side="right") - 1
+        shift = begins[first][request]
+        places = zip(request.tolist(), (starts - shift).tolist(), (stops - shift).tolist(), strict=True)
+        return [fetched[number][start:stop] for number, start, stop in places]
+
+    def side_file(self, name: str) -> bytes | pa.Buffer:
+        """The bytes of a side file, mapped where local. Raises CorruptError when it is missing."""
+        with self._clear_errors(name):
+            if (path := self.storage.local_path(f"{self.version}/{name}")) is None:
+                return self.storage.read(f"{self.version}/{name}")
+            with pa.memory_map(str(path)) as file:
+                return file.read_buffer()
+
+    def parquet(self, part: int) -> pq.ParquetFile:
+        """A part as Parquet, page checksums verified; a remote one is read by ranges. Raises CorruptError."""
+        name = self.parts.name[part]
+        if self.local:
+            source: Any = pa.BufferReader(self.map(part))
+        else:
+            with self._clear_errors(name):
+                self._check_size(name, self.storage.size(f"{self.version}/{name}"), self.parts.bytes[part])
+            source = pa.PythonFile(_RangeFile(self, name, self.parts.bytes[part]), mode="r")
+        try:
+            return pq.ParquetFile(source, page_checksum_verification=True)
+        except pa.ArrowException as error:
+            raise CorruptError(f"{self.path(name)}: not a Parquet file ({error}); copy it again") from error
+
+    def _check_size(self, name: str, found: int, expected: int) -> None:
+        if found != expected:
+            raise CorruptError(
+                f"{self.path(name)}: expected {expected} bytes, found {found}; copy the file again "
+                f"(shardwright verify {self.url} lists all that is wrong)"
+            )
+
+    @contextmanager
+    def _clear_errors(self, name: str) -> Iterator[None]:
+        try:
+            yield
+        except FileNotFoundError as error:
+            raise CorruptError(
+                f"{self.path(name)} is missing; copy it there again (a node that holds only its own shards reads them with "
+                "shards=, or node_local=True)"
+            ) from error
+        except (StorageError, CorruptError):
+            raise
+        except OSError as error:
+            size = self.storage.size(f"{self.version}/{name}")
+            if size == 0:  # an empty file can't be mapped
+                raise CorruptError(f"{self.path(name)}: expected bytes, found an empty file; copy it again") from error
+            raise StorageError(f"can't read {self.path(name)}: {error}") from error
+
+
+class _RangeFile(io.RawIOBase):
+    """A remote part as a file object, so that pyarrow fetches the footer and the column chunks it needs, nothing else."""
+
+    def __init__(self, files: VersionFiles, name: str, size: int) -> None:
+        self._files, self._name, self._size, self._position = files, name, size, 0
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+    def tell(self) -> int:
+        return self._position
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+        self._position = offset + {io.SEEK_SET: 0, io.SEEK_CUR: self._position, io.SEEK_END: self._size}[whence]
+        return self._position
+
+    def read(self, size: int = -1) -> bytes:
+        stop = self._size if size < 0 else min(self._position + size, self._size)
+        if stop <= self._position:
+            return b""
+        (data,) = self._files.storage.ranges(f"{self._files.version}/{self._name}", [(self._position, stop)])
+        self._position = stop
+        return data

@@ -1,0 +1,109 @@
+"""Addressable fields of one width: the bytes of a value lie at a place that the index gives."""
+
+from __future__ import annotations
+
+import functools
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from shardwright.format.layout import Column
+from shardwright.reader.catalog import Extents
+from shardwright.reader.files import VersionFiles
+from shardwright.schema import Field
+
+I64 = npt.NDArray[np.int64]
+
+_LOWEST = 4096
+_ADDRESSES = 2**47 - _LOWEST
+"""User space on 64-bit Linux and macOS."""
+_WIDE_BYTES = 2**15
+"""From here on copying value by value costs no more, and NumPy can't describe the view: its bytes would pass 2^63."""
+
+
+class LocalFixedColumn:
+    """Values of local parts, gathered from the memory maps of all parts in one NumPy call.
+
+    Where a value lies is its *address*. `view[addresses]` over a view of the whole address space takes values from any number
+    of maps at once; a gather for each part, put together afterwards, copies everything twice and reached three quarters of that
+    speed with 4 parts. Nothing but the addressed bytes is touched, and these lie in a map: `Catalog` checks every extent
+    against the size of its part, `VersionFiles` the size of the part, `Dataset` the indexes.
+    """
+
+    def __init__(self, column: Column, field: Field | None, extents: Extents, files: VersionFiles) -> None:
+        self._column, self._field, self._extents, self._files = column, field, extents, files
+        self._width = column.stride - len(column.header)
+
+    def locate(self, indexes: I64) -> I64:
+        """The address of each value."""
+        parts, offsets = self._extents.locate(indexes)
+        return self._files.addresses(parts) + offsets + (len(self._column.header) - _LOWEST)
+
+    def fetch(self, located: I64) -> npt.NDArray[Any]:
+        """The values' bytes, shape (n, width)."""
+        if self._width < _WIDE_BYTES:
+            values: npt.NDArray[Any] = _memory(self._width)[located]
+            return values
+        out = np.empty((len(located), self._width), np.uint8)
+        memory = _memory(1)
+        for row, address in enumerate(located.tolist()):
+            out[row] = memory[address : address + self._width]
+        return out
+
+    def decode(self, fetched: npt.NDArray[Any]) -> dict[str, npt.NDArray[Any]]:
+        """The typed array; no copy unless the number is wider on disk."""
+        return {self._column.name: as_values(fetched, self._column, self._field)}
+
+
+class RemoteFixedColumn:
+    """Values of remote parts, by ranges; neighbours are fetched together."""
+
+    def __init__(self, column: Column, field: Field | None, extents: Extents, files: VersionFiles) -> None:
+        self._column, self._field, self._extents, self._files = column, field, extents, files
+
+    def locate(self, indexes: I64) -> I64:
+        """The index itself."""
+        return indexes
+
+    def fetch(self, located: I64) -> npt.NDArray[Any]:
+        """The values' bytes, shape (n, width)."""
+        parts, offsets = self._extents.locate(located)
+        starts, stops = offsets + len(self._column.header), offsets + self._column.stride
+        out = np.empty((len(located), self._column.stride - len(self._column.header)), np.uint8)
+        for part in np.unique(parts).tolist():
+            rows = np.flatnonzero(parts == part)
+            for row, data in zip(rows.tolist(), self._files.spans(part, starts[rows], stops[rows]), strict=True):
+                out[row] = np.frombuffer(data, np.uint8)
+        return out
+
+    def decode(self, fetched: npt.NDArray[Any]) -> dict[str, npt.NDArray[Any]]:
+        """The typed array."""
+        return {self._column.name: as_values(fetched, self._column, self._field)}
+
+
+def as_values(data: npt.NDArray[Any], column: Column, field: Field | None) -> npt.NDArray[Any]:
+    """The values whose bytes are `data`, contiguous, n values of one width: of the field's dtype, shape (n, *field.shape).
+
+    Without a field (the sample key): uint8 of shape (n, 16).
+    """
+    rows = len(data)
+    flat = data.reshape(-1).view(np.uint8)
+    if field is None:
+        return flat.reshape(rows, column.stride)
+    if column.physical_dtype is not None:
+        return flat.view(column.physical_dtype).astype(field.numpy_dtype, copy=False)
+    return flat.view(field.numpy_dtype).reshape(rows, *(size or 0 for size in field.shape))
+
+
+@functools.cache
+def _memory(width: int) -> npt.NDArray[Any]:
+    """A view of the address space whose item i is the `width` bytes from address _LOWEST + i: overlapping, read-only."""
+
+    class _Space:
+        __array_interface__ = {
+            "version": 3, "data": (_LOWEST, True), "shape": (_ADDRESSES - width,), "strides": (1,),
+            "typestr": f"|V{width}" if width > 1 else "|u1",
+        }  # fmt: skip
+
+    return np.asarray(_Space())

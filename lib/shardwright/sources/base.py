@@ -1,0 +1,55 @@
+"""What a raw input format has to offer."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Protocol
+
+import pyarrow as pa
+
+from shardwright.schema import Schema
+
+BATCH_BYTES = 16 * 2**20
+"""Readers cut their batches at about this size; a batch holds at least one sample."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class InputFile:
+    """One file of an input: `path` is what messages show, `name` is relative to the input's root ('/'-separated)."""
+
+    path: str
+    name: str
+    bytes: int
+    modified_ns: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Task:
+    """A piece of the input that one Spark task reads: files, and the units [start, stop) in them (what a unit is, the format
+    says: a row, a row group; of no meaning where a task reads its files whole)."""
+
+    files: tuple[InputFile, ...]
+    start: int
+    stop: int
+    bytes: int
+
+
+class Source(Protocol):
+    """An opened input. It is small and goes to the executors; only `read` runs there.
+
+    The batches of `read` have one column per field of `schema`, in order, *as read* (before clean: any Arrow type; a
+    fixed-size binary column holds C-order little-endian bytes of the field's shape), and a string column `_source` that says
+    for people where each sample came from.
+    """
+
+    schema: Schema
+    files: tuple[InputFile, ...]
+    sample_per_file: bool
+    """One sample a file: then `_source` is the file's name relative to the root, and the sample key is made from it."""
+
+    def tasks(self, task_bytes: int) -> list[Task]:
+        """The input cut into tasks of about `task_bytes` where the format can be cut."""
+
+    def read(self, task: Task) -> Iterator[pa.RecordBatch]:
+        """The samples of a task. Raises InputError when the file as a whole is not what it claims to be."""

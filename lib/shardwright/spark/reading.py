@@ -1,0 +1,260 @@
+"""The reading pass: raw input in; out come staged samples, their index, and a report. It runs in the executors.
+
+Everything here is a function over Arrow batches and runs without Spark.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+import uuid
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from shardwright.format.layout import KEY, Column, columns, sample_type
+from shardwright.hashing import place_keys
+from shardwright.hashing.sample_key import fixed_bytes
+from shardwright.schema import Schema
+from shardwright.sources.base import Source, Task
+from shardwright.spark.exchange import Exchange
+from shardwright.stages import SOURCE, Map
+from shardwright.stages.read import CONTENT
+from shardwright.stages.shard import BINS, bins_of
+from shardwright.stages.split import SPLIT
+from shardwright.storage.local import clear_errors
+
+REPORT = pa.schema([("report", pa.string())])
+"""What every pass gives back to the driver: one JSON text per task."""
+
+
+class Rows(Protocol):
+    """Where a reading task gets its samples from: batches as `Source.read` gives them."""
+
+    def __call__(self, batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+        """The samples that belong to what Spark hands to this task."""
+
+
+@dataclass(frozen=True)
+class SourceRows:
+    """Samples of the tasks whose numbers Spark hands out."""
+
+    source: Source
+    tasks: tuple[Task, ...]
+
+    def __call__(self, batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+        for batch in batches:
+            for number in batch.column(0).to_pylist():
+                yield from self.source.read(self.tasks[number])
+
+
+@dataclass(frozen=True)
+class FrameRows:
+    """Samples of a DataFrame, as Spark hands them out."""
+
+    names: tuple[str, ...]
+
+    def __call__(self, batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+        for batch in batches:
+            yield batch.select(self.names).append_column(SOURCE, pa.nulls(batch.num_rows, pa.string()))
+
+
+def index_schema(exchange: Exchange) -> pa.Schema:
+    """The staged index: one row per sample, all that the next passes need to know of it."""
+    return pa.schema(
+        [
+            pa.field("split", pa.string()),
+            pa.field("place_key", pa.binary()),
+            pa.field("key", pa.binary()),
+            pa.field("content", pa.binary()),
+            pa.field("source", pa.string()),
+            pa.field("bytes", pa.int64()),
+            *exchange.columns,
+        ]
+    )
+
+
+@dataclass
+class ReadReport:
+    """What one reading task did, or all of them together."""
+
+    read: int = 0
+    quarantined: int = 0
+    samples: Counter[str] = field(default_factory=Counter)
+    bytes: Counter[str] = field(default_factory=Counter)
+    bins: dict[str, npt.NDArray[np.int64]] = field(default_factory=dict)
+    quarantine_files: list[str] = field(default_factory=list)
+    index_files: list[str] = field(default_factory=list)
+    first_reasons: list[str] = field(default_factory=list)
+
+    def count(self, splits: pa.Array, keys: npt.NDArray[np.uint8], sample_bytes: npt.NDArray[np.int64]) -> None:
+        """Take kept samples in."""
+        encoded = splits.dictionary_encode()
+        codes = encoded.indices.to_numpy()
+        bins = bins_of(keys)
+        for code, name in enumerate(encoded.dictionary.to_pylist()):
+            own = codes == code
+            self.samples[name] += int(own.sum())
+            self.bytes[name] += int(sample_bytes[own].sum())
+            self.bins[name] = self.bins.get(name, 0) + np.bincount(bins[own], minlength=BINS)
+
+    def merge(self, other: ReadReport) -> None:
+        """Take another report in."""
+        self.read += other.read
+        self.quarantined += other.quarantined
+        self.samples.update(other.samples)
+        self.bytes.update(other.bytes)
+        for name, bins in other.bins.items():
+            self.bins[name] = self.bins.get(name, 0) + bins
+        self.quarantine_files = sorted(self.quarantine_files + other.quarantine_files)
+        self.index_files = sorted(self.index_files + other.index_files)
+        self.first_reasons = sorted(self.first_reasons + other.first_reasons)[:MAX_REASONS]
+
+    def to_json(self) -> str:
+        """The report as JSON; bins as base64 of their numbers and counts, which are few in a small task."""
+        plain = {**vars(self), "bins": {name: _pack(bins) for name, bins in self.bins.items()}}
+        return json.dumps(plain, sort_keys=True)
+
+    @classmethod
+    def from_json(cls, text: str) -> ReadReport:
+        """What `to_json` gave."""
+        plain: dict[str, Any] = json.loads(text)
+        plain["bins"] = {name: _unpack(packed) for name, packed in plain["bins"].items()}
+        return cls(**{**plain, "samples": Counter(plain["samples"]), "bytes": Counter(plain["bytes"])})
+
+
+MAX_REASONS = 5
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReadPass:
+    """The reading pass as one function over batches, for `mapInArrow`."""
+
+    rows: Rows
+    maps: tuple[Map, ...]
+    schema: Schema
+    exchange: Exchange
+    directory: Path
+    seed: int
+    compress: tuple[str, ...]
+
+    def __call__(self, batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+        """Stage the samples of one task; one report."""
+        report = ReadReport()
+        layout = columns(self.schema, compressed=self.compress)
+        staged_schema = pa.schema([*((f.name, sample_type(f)) for f in self.schema), (KEY, layout[-1].arrow_type)])
+        quarantine = _Quarantine(self.directory / "quarantine", report)
+        name = uuid.uuid4().hex
+        path = self.directory / "index" / f"{name}.parquet"
+        with (
+            clear_errors(path),
+            self.exchange.staging(staged_schema) as staging,
+            pq.ParquetWriter(path, index_schema(self.exchange), compression="lz4") as index,
+        ):
+            for batch in self.rows(batches):
+                kept = self._apply(batch, quarantine, report)
+                if not kept.num_rows:
+                    continue
+                refs = staging.stage(kept.select(staged_schema.names).cast(staged_schema))
+                index.write_batch(self._index(kept, refs, layout, report))
+            quarantine.close()
+        report.index_files.append(path.name)
+        yield pa.RecordBatch.from_pylist([{"report": report.to_json()}], REPORT)
+
+    def _apply(self, batch: pa.RecordBatch, quarantine: _Quarantine, report: ReadReport) -> pa.RecordBatch:
+        report.read += batch.num_rows
+        for stage in self.maps:
+            kept, rejects = stage(batch)
+            if rejects.rows:
+                quarantine.add(stage.name, batch.take(pa.array(rejects.rows)), rejects.fields, rejects.reasons)
+            batch = kept
+        return batch
+
+    def _index(
+        self, kept: pa.RecordBatch, refs: dict[str, pa.Array], layout: tuple[Column, ...], report: ReadReport
+    ) -> pa.RecordBatch:
+        keys = fixed_bytes(kept[KEY])
+        places = place_keys(self.seed, keys)
+        sample_bytes = encoded_bytes(kept, layout)
+        report.count(kept[SPLIT], places, sample_bytes)
+        key = kept[KEY].cast(pa.binary())
+        return pa.RecordBatch.from_pydict(
+            {
+                "split": kept[SPLIT],
+                "place_key": pa.FixedSizeBinaryArray.from_buffers(
+                    pa.binary(places.shape[1]), len(places), [None, pa.py_buffer(places)]
+                ).cast(pa.binary()),
+                "key": key,
+                "content": kept[CONTENT].cast(pa.binary()) if CONTENT in kept.schema.names else key,
+                "source": kept[SOURCE],
+                "bytes": pa.array(sample_bytes),
+                **refs,
+            },
+            index_schema(self.exchange),
+        )
+
+
+def encoded_bytes(batch: pa.RecordBatch, layout: tuple[Column, ...]) -> npt.NDArray[np.int64]:
+    """Bytes of each sample as it will be encoded in a part, before compression: int64 of shape (n,)."""
+    fixed = sum(column.stride or 1 for column in layout if column.arrow_type not in _VARYING)
+    total = np.full(batch.num_rows, fixed, np.int64)
+    for column in layout:
+        if column.arrow_type in _VARYING:
+            array = batch[column.name]
+            offsets = np.frombuffer(array.buffers()[1], np.int32)[array.offset : array.offset + len(array) + 1]
+            total += np.diff(offsets) + 4
+    return total
+
+
+_VARYING = (pa.binary(), pa.string())
+
+
+class _Quarantine:
+    """Rejected samples of one task, in one Parquet file: stage, field, reason, and the sample as the stage got it."""
+
+    def __init__(self, directory: Path, report: ReadReport) -> None:
+        self._directory = directory
+        self._report = report
+        self._writer: pq.ParquetWriter | None = None
+        self._schema: pa.Schema | None = None
+        self._extra: list[pa.Table] = []
+
+    def add(self, stage: str, rejected: pa.RecordBatch, fields: list[str], reasons: list[str]) -> None:
+        told = {
+            "stage": pa.repeat(pa.scalar(stage), len(reasons)),
+            "field": pa.array(fields, pa.string()),
+            "reason": pa.array(reasons, pa.string()),
+            "source": rejected[SOURCE],
+        }
+        names = [name for name in rejected.schema.names if not name.startswith("_") and name not in told]
+        sample = {f"sample_{name}": rejected[name] for name in names}
+        self._extra.append(pa.table({**told, **sample}))
+        self._report.quarantined += len(reasons)
+        shown = zip(rejected[SOURCE].to_pylist(), fields, reasons, strict=True)
+        new = [f"{source or 'a sample'}: field {name!r}: {reason}" for source, name, reason in shown]
+        self._report.first_reasons = sorted(self._report.first_reasons + new)[:MAX_REASONS]
+
+    def close(self) -> None:
+        if not self._extra:
+            return
+        path = self._directory / f"{uuid.uuid4().hex}.parquet"
+        pq.write_table(pa.concat_tables(self._extra, promote_options="permissive"), path)
+        self._report.quarantine_files.append(path.name)
+
+
+def _pack(bins: npt.NDArray[np.int64]) -> list[str]:
+    filled = np.flatnonzero(bins)
+    return [base64.b64encode(part.tobytes()).decode() for part in (filled.astype("<u2"), bins[filled].astype("<i8"))]
+
+
+def _unpack(packed: list[str]) -> npt.NDArray[np.int64]:
+    bins = np.zeros(BINS, np.int64)
+    bins[np.frombuffer(base64.b64decode(packed[0]), "<u2")] = np.frombuffer(base64.b64decode(packed[1]), "<i8")
+    return bins

@@ -1,0 +1,44 @@
+"""The Spark session, and errors from executors as the errors they were."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from pyspark.errors import PySparkException
+from pyspark.sql import SparkSession
+
+from shardwright import errors
+
+BATCH_BYTES = 8 * 2**20
+"""Index rows cross between Spark and Python in batches of at most this size."""
+
+
+def open_session(name: str) -> SparkSession:
+    """The session of this job: what `spark-submit` configured, or local[*]."""
+    session = SparkSession.builder.appName(f"shardwright {name}").getOrCreate()
+    for key, value in {
+        "spark.sql.execution.arrow.maxRecordsPerBatch": "100000",
+        "spark.sql.execution.arrow.maxBytesPerBatch": str(BATCH_BYTES),
+        "spark.sql.execution.pyspark.udf.simplifiedTraceback.enabled": "true",
+        "spark.sql.adaptive.enabled": "false",  # part numbers are partitions: nothing may merge or split them
+        "spark.sql.shuffle.partitions": str(max(2, session.sparkContext.defaultParallelism)),
+    }.items():
+        session.conf.set(key, value)
+    return session
+
+
+@contextmanager
+def executor_errors() -> Iterator[None]:
+    """Raise the shardwright error that a task raised, in place of Spark's wrapping of it."""
+    try:
+        yield
+    except PySparkException as error:
+        found = re.search(
+            r"^shardwright\.errors\.(\w+): (.*?)(?=\n\s*at |\n\n|\nDriver stacktrace|\Z)", str(error), re.M | re.S
+        )
+        kind = getattr(errors, found.group(1), None) if found else None
+        if found is None or not (isinstance(kind, type) and issubclass(kind, errors.ShardwrightError)):
+            raise
+        raise kind(found.group(2).strip()) from error

@@ -1,0 +1,147 @@
+"""publish: parts, index and manifest become a version, all at once or not at all.
+
+A publish holds the dataset's lock. It works in `_staging/<attempt>/`, where every finished pass leaves its result, so that a
+killed run goes on from the last of them; one directory rename makes the version exist, then `_LATEST` names it.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict
+
+from shardwright.errors import DatasetConflictError
+from shardwright.format.canonical import canonical_json
+from shardwright.format.layout import LATEST, LOCK, MANIFEST, STAGING, version_name, version_number
+from shardwright.format.manifest import Manifest
+from shardwright.format.versions import encode_latest, published_versions, read_latest, read_manifest
+from shardwright.storage import LocalStorage, Lock
+
+PIPELINE_VERSION = 1
+"""Raised when the same input and configuration would give other bytes than before."""
+_KEEP_STAGING_SECONDS = 24 * 3600
+_VERSION = "version"
+
+
+class PublishOptions(BaseModel):
+    """Where the dataset lies."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    path: str | None = None
+    """A local directory or file:// URL; `build/datasets/<name>` by default, `--output` overrides it."""
+
+
+class Published(BaseModel):
+    """A version that stands, and whether this publish made it."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    url: str
+    version: str
+    manifest: Manifest
+    new: bool
+    note: str
+
+
+class Publication:
+    """One publish of the dataset in `storage`; holds its lock while in its context. Raises LockedError.
+
+    `attempt` names the working directory: the same for the same work, so that a run finds what a killed one left.
+    """
+
+    def __init__(self, storage: LocalStorage, attempt: str) -> None:
+        self._storage = storage
+        self._lock = Lock(storage, LOCK)
+        self._name = f"{STAGING}/{attempt}"
+        self.attempt = LocalStorage(storage.local_path(self._name))
+
+    def __enter__(self) -> Publication:
+        self._lock.__enter__()
+        self._sweep()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self._lock.__exit__(kind, error, trace)
+
+    def newest(self) -> Published | None:
+        """The newest version, or None."""
+        versions = published_versions(self._storage)
+        if not versions:
+            return None
+        manifest = read_manifest(self._storage, versions[-1])
+        return Published(url=self._storage.url, version=versions[-1], manifest=manifest, new=False, note="")
+
+    def once(self, step: str, work: Callable[[], Any]) -> Any:
+        """The JSON value that `work` gave, now or in a run that was killed after this step."""
+        name = f"{step}.json"
+        if self.attempt.exists(name):
+            return json.loads(self.attempt.read(name))
+        result = work()
+        self.attempt.write(name, canonical_json(result))
+        return result
+
+    def adopt(self, published: Published, note: str) -> Published:
+        """Leave it at a version that stands: see that `_LATEST` names it, and clear up."""
+        if read_latest(self._storage) != published.version:
+            self._storage.write(LATEST, encode_latest(published.manifest, published.version))
+        self._clear()
+        return published.model_copy(update={"note": note})
+
+    def publish(self, files: dict[str, str | bytes], manifest: Manifest, note: str) -> Published:
+        """Make a version of `files`: name in the version -> its name in the attempt's directory, or its bytes."""
+        for name, source in files.items():
+            self._put(name, source)
+        self.attempt.write(f"{_VERSION}/{MANIFEST}", manifest.to_json())
+        self._remove_strays({*files, MANIFEST})
+        versions = published_versions(self._storage)
+        taken = [number for name in self._storage.names() if (number := version_number(name)) is not None]
+        version = version_name(max(taken, default=0) + 1)
+        self._lock.check()
+        self._storage.rename(f"{self._name}/{_VERSION}", version)
+        published = Published(url=self._storage.url, version=version, manifest=manifest, new=True, note=note)
+        self._storage.write(LATEST, encode_latest(manifest, version))
+        self._clear()
+        return published
+
+    def _put(self, name: str, source: str | bytes) -> None:
+        target = f"{_VERSION}/{name}"
+        self.attempt.make_directory(str(Path(target).parent))
+        if isinstance(source, bytes):
+            self.attempt.write(target, source)
+        elif not self.attempt.exists(target):  # a run that was killed here had moved some already
+            self.attempt.rename(source, target)
+
+    def _remove_strays(self, expected: set[str]) -> None:
+        root = self.attempt.local_path(_VERSION)
+        for path in root.rglob("*"):
+            if path.is_file() and path.relative_to(root).as_posix() not in expected:
+                path.unlink()
+
+    def _clear(self) -> None:
+        shutil.rmtree(self.attempt.path, ignore_errors=True)
+        staging = self._storage.local_path(STAGING)
+        if staging.exists() and not any(staging.iterdir()):
+            staging.rmdir()
+
+    def _sweep(self) -> None:
+        """Remove the working directories of attempts that nobody came back to."""
+        for name in self._storage.names(STAGING):
+            path = f"{STAGING}/{name}"
+            if path != self._name and self._storage.age(path) > _KEEP_STAGING_SECONDS:
+                self._storage.delete(path)
+
+
+def check_configuration(newest: Published, configuration_sha256: str, *, new_version: bool) -> None:
+    """Raise DatasetConflictError when the newest version was prepared with another configuration, unless `new_version`."""
+    found = newest.manifest.lineage.configuration_sha256
+    if found != configuration_sha256 and not new_version:
+        raise DatasetConflictError(
+            f"{newest.url} was prepared with another configuration ({newest.version} has {str(found)[:12]}, this run "
+            f"{configuration_sha256[:12]}); add --new-version to publish a new version there, or choose another --output"
+        )

@@ -1,0 +1,82 @@
+"""read: from raw input to samples that carry their key."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+from pydantic import BaseModel, ConfigDict, Field
+
+from shardwright.errors import InputError
+from shardwright.format.layout import KEY
+from shardwright.hashing.sample_key import KEY_BYTES, key_column, path_keys, sample_keys
+from shardwright.schema import Schema
+from shardwright.stages import SOURCE, Rejects
+
+CONTENT = "_content"
+"""XXH3-128 of the whole sample, where the key is made of less."""
+
+
+class ReadOptions(BaseModel):
+    """What is read, and what identifies a sample."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    format: Literal["idx", "images", "parquet"]
+    path: str | tuple[str, ...]
+    """File, folder, glob or URL, or a list of them."""
+    columns: tuple[str, ...] | None = None
+    """The fields to take; all by default."""
+    fields: dict[str, dict[str, Any]] = {}
+    """What is known of a field better than the input says: dtype, shape, codec, nullable."""
+    key: tuple[str, ...] = ()
+    """The fields that identify a sample; by default the file's path where a file holds one sample, else the content."""
+    duplicate_keys: Literal["error", "keep"] = "error"
+    """What to do with samples of one configured key and different contents."""
+    task_bytes: int = Field(default=128 * 2**20, ge=1)
+    """Bytes of input that one task reads; of no influence on the result."""
+
+    @property
+    def paths(self) -> tuple[str, ...]:
+        """The paths as a tuple."""
+        return (self.path,) if isinstance(self.path, str) else self.path
+
+
+class AddKeys:
+    """Adds `_key` (16 bytes) to a batch as read, and `_content` where the key is made of chosen fields."""
+
+    name = "read"
+
+    def __init__(self, schema: Schema, *, key: tuple[str, ...] = (), sample_per_file: bool = False) -> None:
+        self._schema = schema
+        self._key = tuple(name for name in schema.names if name in key)
+        self._by_path = sample_per_file and not key
+        for name in key:
+            schema[name]  # raises SchemaError with the nearest name
+
+    def __call__(self, batch: pa.RecordBatch) -> tuple[pa.RecordBatch, Rejects]:
+        """The batch with its keys; nothing is rejected."""
+        if self._by_path:
+            return _append(batch, KEY, path_keys(batch[SOURCE].to_pylist())), Rejects()
+        content = self._hash(batch, self._schema.names)
+        if not self._key:
+            return _append(batch, KEY, content), Rejects()
+        return _append(_append(batch, KEY, self._hash(batch, self._key)), CONTENT, content), Rejects()
+
+    def _hash(self, batch: pa.RecordBatch, names: tuple[str, ...]) -> npt.NDArray[np.uint8]:
+        columns = []
+        for name in names:
+            field = self._schema[name]
+            shape = tuple(size or 0 for size in field.shape)
+            try:
+                columns.append(key_column(batch[name], shape, field.numpy_dtype.str if field.fixed else None))
+            except TypeError as error:
+                raise InputError(f"field {name!r}: {error}; set read.key to other fields") from error
+        return sample_keys(columns, batch.num_rows)
+
+
+def _append(batch: pa.RecordBatch, name: str, rows: npt.NDArray[np.uint8]) -> pa.RecordBatch:
+    kind = pa.binary(KEY_BYTES)
+    return batch.append_column(name, pa.Array.from_buffers(kind, len(rows), [None, pa.py_buffer(np.ascontiguousarray(rows))]))

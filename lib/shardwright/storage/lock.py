@@ -1,0 +1,130 @@
+"""The lock that a publish holds: a file created exclusively, with its owner and a heartbeat."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import threading
+import uuid
+from pathlib import Path
+from types import TracebackType
+
+from shardwright.errors import LockedError
+from shardwright.storage.local import LocalStorage
+
+BEAT_SECONDS = 10.0
+STALE_SECONDS = 60.0
+
+
+class Lock:
+    """Holds `name` in `storage` while in its context.
+
+    A lock is stale when its owner ran on this host and is gone, or after 60 s without a beat; a stale one is renamed away and
+    created anew. Raises LockedError on entry when somebody else holds it.
+    """
+
+    def __init__(self, storage: LocalStorage, name: str = "_LOCK") -> None:
+        self._storage = storage
+        self._name = name
+        self._owner = {**_this_process(), "id": uuid.uuid4().hex}
+        self._stop = threading.Event()
+        self._beat = threading.Thread(target=self._keep_beating, name="shardwright-lock", daemon=True)
+
+    def __enter__(self) -> Lock:
+        data = json.dumps(self._owner, sort_keys=True).encode()
+        self._storage.make_directory()
+        if not self._storage.create(self._name, data):
+            self._take_over_if_stale()
+            if not self._storage.create(self._name, data):
+                raise LockedError(self._held_by())
+        self._beat.start()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self._stop.set()
+        self._beat.join()
+        if self._mine():
+            self._storage.delete(self._name)
+
+    def check(self) -> None:
+        """Raise LockedError unless this process still holds the lock."""
+        if not self._mine():
+            raise LockedError(f"lost the lock of {self._storage.url} ({self._held_by()}); nothing was published")
+
+    def _mine(self) -> bool:
+        return self._read() == self._owner
+
+    def _read(self) -> dict[str, object] | None:
+        try:
+            owner = json.loads(self._storage.read(self._name))
+        except FileNotFoundError:
+            return None
+        except ValueError:
+            return {}
+        return owner if isinstance(owner, dict) else {}
+
+    def _take_over_if_stale(self) -> None:
+        owner = self._read()
+        if owner is None or not self._stale(owner):
+            return
+        try:
+            aside = f"{self._name}.stale-{uuid.uuid4().hex}"
+            self._storage.rename(self._name, aside)
+            self._storage.delete(aside)
+        except FileNotFoundError:
+            return  # another process took it over first
+
+    def _stale(self, owner: dict[str, object]) -> bool:
+        here = _this_process()
+        if owner.get("host") == here["host"]:
+            if owner.get("boot_id") != here["boot_id"]:
+                return True
+            if _start_time(owner.get("pid")) != owner.get("start_time"):
+                return True
+        try:
+            return self._storage.age(self._name) > STALE_SECONDS
+        except FileNotFoundError:
+            return True
+
+    def _held_by(self) -> str:
+        owner = self._read() or {}
+        return (
+            f"another publish holds {self._storage.url}: process {owner.get('pid')} on {owner.get('host')}; "
+            f"wait for it to end (a dead owner's lock is taken over by itself)"
+        )
+
+    def _keep_beating(self) -> None:
+        while not self._stop.wait(BEAT_SECONDS):
+            try:
+                self._storage.touch(self._name)
+            except OSError:
+                continue  # a file system that is away for a moment; `check` decides before anything is published
+
+
+def _this_process() -> dict[str, object]:
+    boot = Path("/proc/sys/kernel/random/boot_id")
+    return {
+        "host": socket.gethostname(),
+        "boot_id": boot.read_text().strip() if boot.exists() else None,
+        "pid": os.getpid(),
+        "start_time": _start_time(os.getpid()),
+    }
+
+
+def _start_time(pid: object) -> str | None:
+    """What tells a process from a later one of the same number: its start time where /proc has it; None when it is gone."""
+    if not isinstance(pid, int):
+        return None
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[19]
+    except FileNotFoundError:
+        if Path("/proc/self").exists():
+            return None
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return None
+    except PermissionError:
+        pass
+    return "running"

@@ -1,0 +1,77 @@
+"""Stock Petastorm as an oracle: its own environment, made once and kept, and a function that reads with it."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Literal, Protocol
+
+import numpy as np
+import pytest
+
+from tests.petastorm.oracle_common import unpack
+
+_HERE = Path(__file__).resolve().parent
+_ROOT = _HERE.parents[1]
+
+
+class Oracle(Protocol):
+    """Rows as stock Petastorm returns them, sorted by `id_field`, or in its order of delivery where that is None.
+
+    `kind` "reader" is `make_reader`, "batch" `make_batch_reader`, whose batches come as rows; `values` names the wanted
+    fields (None: all); `shard` is (cur_shard, shard_count). Fails with Petastorm's own traceback where it fails.
+    """
+
+    def __call__(
+        self,
+        url: str | Path,
+        kind: Literal["reader", "batch"],
+        *,
+        shard: tuple[int, int] | None = None,
+        id_field: str | None = "id",
+        values: Sequence[str] | None = None,
+    ) -> list[dict[str, Any]]: ...
+
+
+@pytest.fixture(scope="session")
+def petastorm_oracle(tmp_path_factory: pytest.TempPathFactory) -> Oracle:
+    python = _python()
+    results = tmp_path_factory.mktemp("oracle")
+
+    def read(
+        url: str | Path,
+        kind: Literal["reader", "batch"],
+        *,
+        shard: tuple[int, int] | None = None,
+        id_field: str | None = "id",
+        values: Sequence[str] | None = None,
+    ) -> list[dict[str, Any]]:
+        out = results / f"{len(list(results.iterdir()))}.npz"
+        url = url if isinstance(url, str) else url.resolve().as_uri()
+        command = [python, "-m", "tests.petastorm.oracle_read", url, kind, str(out)]
+        command += ["--id", id_field] if id_field else []
+        command += [f"--shard={shard[0]}/{shard[1]}"] if shard else []
+        command += [f"--fields={','.join(values)}"] if values else []
+        done = subprocess.run(command, cwd=_ROOT, capture_output=True, text=True, timeout=120, env=_environment())
+        assert done.returncode == 0, f"stock Petastorm failed on {url} ({kind}):\n{done.stderr}"
+        with np.load(out, allow_pickle=False) as members:
+            return unpack(members)
+
+    return read
+
+
+def _python() -> str:
+    environment = _environment()
+    if sys.version_info[:2] == (3, 11):
+        environment.setdefault("ORACLE_PYTHON", sys.executable)
+    done = subprocess.run([_HERE / "setup-oracle.sh"], capture_output=True, text=True, env=environment)
+    assert done.returncode == 0, f"setup-oracle.sh could not make stock Petastorm's environment:\n{done.stderr}"
+    return done.stdout.strip()
+
+
+def _environment() -> dict[str, str]:
+    # This process's modules are not for the other environment.
+    return {name: value for name, value in os.environ.items() if not name.startswith(("PYTHON", "VIRTUAL_ENV"))}
