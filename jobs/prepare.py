@@ -10,7 +10,7 @@ from typing import Annotated
 
 import typer
 
-from shardwright.cli import one_line_errors
+from shardwright.cli import run
 from shardwright.config import load_config
 from shardwright.spark import prepare
 from shardwright.spark.messages import plan_text, result_text
@@ -26,16 +26,14 @@ def main(
     new_version: Annotated[bool, typer.Option(help="Publish although the dataset has another configuration.")] = False,
     dry_run: Annotated[bool, typer.Option(help="Show the resolved configuration and the passes; do nothing.")] = False,
     quiet: Annotated[bool, typer.Option(help="No progress, only the result.")] = False,
-    debug: Annotated[bool, typer.Option(help="Show the trace of an error.")] = False,
 ) -> None:
-    """Prepare the dataset that CONFIG describes."""
-    with one_line_errors(debug=debug):
-        resolved = load_config(config, settings or [], output=output)
-        if dry_run:
-            typer.echo(plan_text(resolved))
-            return
+    """Prepare the dataset that CONFIG describes. --debug shows the trace of an error."""
+    resolved = load_config(config, settings or [], output=output)
+    if dry_run:
+        typer.echo(plan_text(resolved))
+    else:
         typer.echo(result_text(prepare(resolved, new_version=new_version, quiet=quiet)))
 
 
 if __name__ == "__main__":
-    app()
+    run(app, name="prepare.py")

@@ -9,15 +9,9 @@ Reading needs nothing but this::
         ...
 """
 
-from importlib.metadata import PackageNotFoundError, version
-
 from shardwright import errors
 from shardwright.order import World
 from shardwright.reader import Dataset, Loader, open_dataset
 
-try:
-    __version__ = version("shardwright")
-except PackageNotFoundError:  # run from a source tree or a zip
-    __version__ = "0+unknown"
-
+__version__ = "0.1.0"
 __all__ = ["Dataset", "Loader", "World", "__version__", "errors", "open_dataset"]

@@ -13,7 +13,7 @@ import pyarrow.compute as pc
 
 from shardwright.codecs.npy import decode_npy, npy_header, show_shape
 from shardwright.errors import DecodeError
-from shardwright.schema import Field
+from shardwright.schema import INTEGERS, Field
 
 Array = npt.NDArray[Any]
 Bad = dict[int, str]
@@ -72,7 +72,13 @@ def decode_reason(field: Field, error: Exception) -> str:
 
 
 def _misfit(value: int | float, field: Field) -> str:
-    return f"{value} is no {field.dtype}" if math.isfinite(value) else NON_FINITE
+    if not math.isfinite(value):
+        return NON_FINITE
+    if field.dtype in INTEGERS:
+        low, high = np.iinfo(field.numpy_dtype).min, np.iinfo(field.numpy_dtype).max
+        if not low <= value <= high:
+            return f"{value} is outside [{low}, {high}]"
+    return f"{value} is no {field.dtype}"
 
 
 def _uniform_bytes(field: Field, array: pa.Array) -> npt.NDArray[np.uint8] | None:

@@ -41,7 +41,7 @@ def decode_image(field: Field, data: bytes | memoryview) -> npt.NDArray[Any]:
         raise DecodeError(f"field {field.name!r}: not a {', '.join(FORMATS)} picture (it begins with {bytes(data[:8])!r})")
     decode = {"jpeg": imagecodecs.jpeg8_decode, "png": imagecodecs.png_decode, "webp": imagecodecs.webp_decode}[kind]
     try:
-        image: npt.NDArray[Any] = np.asarray(decode(data))
+        image: npt.NDArray[Any] = np.asarray(decode(bytes(data)))
     except (RuntimeError, ValueError) as error:
         raise DecodeError(f"field {field.name!r}: a damaged {kind} ({error})") from error
     if image.ndim == 2 and len(field.shape) == 3 and field.shape[2] in (1, None):

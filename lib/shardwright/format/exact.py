@@ -243,7 +243,6 @@ def _log_index(layout: np.dtype[Any]) -> npt.NDArray[np.intp]:
     exponent = (magnitude >> mantissa_bits) - (0 if layout == np.float32 else 1023 - 127)
     quarter = (magnitude >> (mantissa_bits - 2)) & 3
     code = np.clip(1 + 4 * (exponent - 1) + quarter, 0, _LOG_BINS)
-    code[exponent < 1] = 0
     return np.where(keys & _SIGN_KEY, -code, code) + _LOG_BINS
 
 
@@ -340,8 +339,8 @@ class Floats(_Sums):
         self._extend(float(values.min()) + 0.0, float(values.max()) + 0.0)  # + 0.0: one zero, whichever came first
         keys, weights = _weights_64(values) if self._double else _weights_32(values)
         self._table[0] += np.bincount(keys, minlength=_KEYS)
-        for row, weight in zip(self._table[1:], weights, strict=True):
-            row += np.bincount(keys, weight, minlength=_KEYS).astype(np.int64)
+        for row, weight in enumerate(weights, start=1):
+            self._table[row] += np.bincount(keys, weight, minlength=_KEYS).astype(np.int64)
         self._finite += values.size
         self._pending += values.size
         if self._pending >= self.SETTLE_AT:

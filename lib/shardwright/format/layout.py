@@ -109,7 +109,9 @@ _NATIVE: dict[str, Any] = {
 
 
 def sample_type(field: Field) -> pa.DataType:
-    """The Arrow type of a field's values between stages: fixed arrays as C-order bytes without a header, ragged arrays as
+    """The Arrow type of a field's values between stages.
+
+    Fixed arrays as C-order bytes without a header, ragged arrays as
     `numpy.save` cells, pictures as their encoded bytes, everything else as itself.
     """
     if field.fixed and not field.nullable:
@@ -122,7 +124,7 @@ def sample_type(field: Field) -> pa.DataType:
 
 
 def version_name(number: int) -> str:
-    """v000001, …"""
+    """The name of a version: v000001, …."""
     return f"v{number:06d}"
 
 
@@ -133,12 +135,12 @@ def version_number(name: str) -> int | None:
 
 
 def shard_name(shard: int) -> str:
-    """shard=00000, …: a hive partition directory."""
+    """The name of a shard's directory: shard=00000, …: a hive partition directory."""
     return f"shard={shard:05d}"
 
 
 def part_name(part: int) -> str:
-    """part-00000.parquet, …"""
+    """The name of a part: part-00000.parquet, …."""
     return f"part-{part:05d}.parquet"
 
 

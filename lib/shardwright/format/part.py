@@ -34,7 +34,8 @@ _READ_BACK = (0, 0.5, 1)
 class WrittenPart:
     """What a part turned out to be."""
 
-    bytes: int
+    size: int
+    """Bytes of the file."""
     sha256: str
     row_group_samples: tuple[int, ...]
     extents: tuple[tuple[Extent, ...], ...]
@@ -80,7 +81,7 @@ class PartWriter:
             for column in self._columns
             if column.kind == "ranges"
         }
-        return WrittenPart(bytes=size, sha256=digest, row_group_samples=tuple(self._samples), extents=extents, ranges=ranges)
+        return WrittenPart(size=size, sha256=digest, row_group_samples=tuple(self._samples), extents=extents, ranges=ranges)
 
     def _extents(self, group: Any, number: int, view: mmap.mmap) -> tuple[Extent, ...]:
         out = []

@@ -79,12 +79,17 @@ def key_column(array: pa.Array, shape: tuple[int, ...] = (), dtype: str | None =
     """The canonical form of an Arrow column as read.
 
     A fixed-size binary column is an array of `shape` and `dtype` in C order; a list of numbers is an array of one dimension;
-    numbers, booleans, timestamps, strings and binary (pictures and `numpy.save` cells too) stand for themselves. Raises TypeError
-    for another type.
+    numbers, booleans, timestamps, strings and binary (pictures and `numpy.save` cells too) stand for themselves. Raises
+    TypeError for another type.
     """
     kind = array.type
-    if pa.types.is_fixed_size_binary(kind) and dtype is not None and not array.null_count:
-        return KeyColumn(matrix=fixed_bytes(array), tag=np.dtype(dtype).newbyteorder("<").str, shape=shape)
+    if pa.types.is_null(kind):
+        return KeyColumn(values=[None] * len(array), tag="bytes")
+    if pa.types.is_fixed_size_binary(kind) and dtype is not None:
+        tag = np.dtype(dtype).newbyteorder("<").str
+        if array.null_count:
+            return KeyColumn(values=array.to_pylist(), tag=tag, shape=shape)
+        return KeyColumn(matrix=fixed_bytes(array), tag=tag, shape=shape)
     if pa.types.is_string(kind) or pa.types.is_large_string(kind):
         return KeyColumn(values=array.cast(pa.large_binary()).to_pylist(), tag="str")
     if pa.types.is_binary(kind) or pa.types.is_large_binary(kind) or pa.types.is_fixed_size_binary(kind):
@@ -92,7 +97,7 @@ def key_column(array: pa.Array, shape: tuple[int, ...] = (), dtype: str | None =
     if pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_fixed_size_list(kind):
         return _list_column(array)
     if pa.types.is_timestamp(kind):
-        array = array.cast(pa.timestamp("us")).cast(pa.int64())
+        array = array.cast(pa.timestamp("us"), safe=False).cast(pa.int64())
         tag, numbers = "<M8[us]", array.fill_null(0).to_numpy(zero_copy_only=False)
     elif pa.types.is_boolean(kind):
         tag, numbers = "|b1", array.fill_null(False).to_numpy(zero_copy_only=False)

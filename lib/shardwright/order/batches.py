@@ -7,6 +7,7 @@ progression. Every rank has the same number of batches, of the same sizes, alway
 
 from __future__ import annotations
 
+import functools
 from dataclasses import dataclass
 from typing import Literal
 
@@ -34,7 +35,7 @@ class Batches:
     last: Last
     wrap: int
 
-    @property
+    @functools.cached_property
     def samples(self) -> int:
         """How many samples this rank still takes in the epoch, repeated ones included."""
         whole, rest = divmod(max(self.total - self.consumed, 0), self.batch_size * self.world.size)
@@ -46,7 +47,7 @@ class Batches:
 
     def __len__(self) -> int:
         """How many batches this rank, like every other, still takes in the epoch."""
-        return -(-self.samples // self.batch_size)
+        return (self.samples + self.batch_size - 1) // self.batch_size
 
     @property
     def dropped(self) -> int:

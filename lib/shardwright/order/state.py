@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
@@ -22,7 +22,7 @@ class LoaderState(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
 
-    format_version: Literal[1] = STATE_VERSION
+    format_version: int = STATE_VERSION
     content_id: str
     split: str
     selection: str | None
@@ -36,13 +36,13 @@ class LoaderState(BaseModel):
     @classmethod
     def parse(cls, state: dict[str, Any]) -> LoaderState:
         """The state in a dict, as `to_json` gave it. Raises StateError for anything else, or one from a newer shardwright."""
-        version = state.get("format_version") if isinstance(state, dict) else None
+        version = state.get("format_version")
         if not isinstance(version, int):
             raise StateError(f"expected a loader state with a format_version, found {str(state)[:200]}")
         if version > STATE_VERSION:
             raise StateError(
-                f"the loader state has format_version {version}, newer than {STATE_VERSION}, the newest this shardwright reads; "
-                "upgrade shardwright"
+                f"the loader state has format_version {version}, newer than {STATE_VERSION}, the newest this shardwright "
+                "reads; upgrade shardwright"
             )
         try:
             return cls.model_validate(state)

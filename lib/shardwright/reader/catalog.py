@@ -30,11 +30,11 @@ class Extents:
     part: I64
     offset: I64
     stride: int
+    one_per_row_group: bool
 
-    def locate(self, indexes: I64) -> tuple[I64, I64]:
-        """The part and the first byte of each value, header included."""
-        extent = np.searchsorted(self.first, indexes, side="right") - 1
-        return self.part[extent], self.offset[extent] + (indexes - self.first[extent]) * self.stride
+    def find(self, indexes: I64, row_groups: I64) -> I64:
+        """The extent of each sample, given its row group."""
+        return row_groups if self.one_per_row_group else np.searchsorted(self.first, indexes, side="right") - 1
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,6 +55,10 @@ class RowGroups:
     samples: I64
     part: I64
     number: I64
+
+    def find(self, indexes: I64) -> I64:
+        """The row group of each sample."""
+        return np.searchsorted(self.first, indexes, side="right") - 1
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -130,10 +134,11 @@ def _extents(rows: pa.Table, first: I64, part: I64, *, where: str) -> dict[str, 
         mine = np.flatnonzero(code == number)
         extents = Extents(
             first=first[row[mine]] + values["first"][mine], count=values["count"][mine], part=part[row[mine]],
-            offset=values["offset"][mine], stride=int(values["stride"][mine[0]]),
+            offset=values["offset"][mine], stride=int(values["stride"][mine[0]]), one_per_row_group=len(mine) == len(first),
         )  # fmt: skip
         ends = extents.offset + extents.count * extents.stride
-        inside = (extents.offset >= 0) & (ends <= part_bytes[row[mine]]) & (values["stride"][mine] == extents.stride)
+        inside = (extents.offset >= 0) & (extents.count > 0) & (ends <= part_bytes[row[mine]])
+        inside &= values["stride"][mine] == extents.stride
         seamless = np.array_equal(extents.first, np.cumsum([0, *extents.count])[:-1]) and extents.count.sum() == samples
         # values are read at these places without another look, so every one has to lie in its part
         if not (inside.all() and seamless):

@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from shardwright.errors import CorruptError, SchemaError
 from shardwright.format import layout
-from shardwright.reader.catalog import Catalog
+from shardwright.reader.catalog import Catalog, RowGroups
 from shardwright.reader.compressed import CACHE_BYTES, CompressedColumn, RecentlyUsed
 from shardwright.reader.files import VersionFiles
 from shardwright.reader.fixed import LocalFixedColumn, RemoteFixedColumn
@@ -26,8 +26,8 @@ HIDDEN = (layout.KEY, layout.PAD)
 class OpenColumn(Protocol):
     """One column. Its three steps are apart so that each is done for as many samples at once as pays, and timed by itself."""
 
-    def locate(self, indexes: I64) -> I64:
-        """What `fetch` needs to know of each sample, one integer each."""
+    def locate(self, indexes: I64, row_groups: I64) -> I64:
+        """What `fetch` needs to know of each sample, given its index and row group: an array of length n."""
 
     def fetch(self, located: I64) -> Any:
         """The stored values."""
@@ -39,12 +39,14 @@ class OpenColumn(Protocol):
 class Columns:
     """Several columns, read together."""
 
-    def __init__(self, columns: Sequence[OpenColumn]) -> None:
+    def __init__(self, columns: Sequence[OpenColumn], row_groups: RowGroups) -> None:
         self._columns = tuple(columns)
+        self._row_groups = row_groups
 
     def locate(self, indexes: I64) -> list[I64]:
-        """Of each column, where the samples `indexes` (int64, shape (n,)) lie: sliceable along its only axis."""
-        return [column.locate(indexes) for column in self._columns]
+        """Of each column, where the samples `indexes` (int64, shape (n,)) lie: arrays of length n, to be sliced."""
+        row_groups = self._row_groups.find(indexes)
+        return [column.locate(indexes, row_groups) for column in self._columns]
 
     def fetch(self, located: Sequence[I64]) -> list[Any]:
         """The stored values, one entry per column."""
@@ -61,7 +63,7 @@ class Columns:
 def open_columns(catalog: Catalog, schema: Schema, names: Sequence[str], files: VersionFiles) -> Columns:
     """The columns `names`, checked by `check_names`. Raises CorruptError when the index does not fit the schema."""
     cache = RecentlyUsed(CACHE_BYTES)
-    return Columns([_open_column(catalog, schema, name, files, cache) for name in names])
+    return Columns([_open_column(catalog, schema, name, files, cache) for name in names], catalog.row_groups)
 
 
 def _open_column(catalog: Catalog, schema: Schema, name: str, files: VersionFiles, cache: RecentlyUsed) -> OpenColumn:

@@ -17,7 +17,7 @@ from shardwright.format.layout import PAD, Column
 from shardwright.hashing.sample_key import fixed_bytes
 from shardwright.reader.catalog import Catalog
 from shardwright.reader.files import VersionFiles
-from shardwright.reader.fixed import as_values
+from shardwright.reader.fixed import Values
 from shardwright.reader.ranges import stack
 from shardwright.schema import Field
 
@@ -53,7 +53,7 @@ class CompressedColumn:
         self._column, self._field = column, field
         self._groups, self._files, self._cache = catalog.row_groups, files, cache
 
-    def locate(self, indexes: I64) -> I64:
+    def locate(self, indexes: I64, row_groups: I64) -> I64:  # noqa: ARG002 - the protocol's
         """The index itself."""
         return indexes
 
@@ -61,7 +61,7 @@ class CompressedColumn:
         """The stored values, in the order of `located`."""
         if not len(located):
             return pa.array([], self._column.arrow_type)
-        groups = np.searchsorted(self._groups.first, located, side="right") - 1
+        groups = self._groups.find(located)
         by_group = np.argsort(groups, kind="stable")
         chunks = []
         for group in np.unique(groups).tolist():
@@ -89,8 +89,8 @@ class CompressedColumn:
 
     def _arrays(self, field: Field, fetched: pa.Array) -> npt.NDArray[Any]:
         if self._column.stride:  # the whole column is cells of one width
-            cells = fixed_bytes(fetched)[:, len(self._column.header) :]
-            return as_values(np.ascontiguousarray(cells), self._column, field)
+            data = fixed_bytes(fetched)[:, len(self._column.header) :]
+            return Values(self._column, field)(np.ascontiguousarray(data))
         if None in field.shape:
             out = np.empty(len(fetched), object)
             for row, data in enumerate(fetched):

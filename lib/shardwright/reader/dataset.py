@@ -48,8 +48,8 @@ class Source:
 class Dataset(Sequence[dict[str, Any]]):
     """The samples of a split, or a selection of them, by index: shard after shard, each in its order on disk.
 
-    Made by `open_dataset`. A sample is a dict of decoded values: NumPy scalars and arrays, str, bytes, None where null. It can be
-    sent to another process, which opens its own files.
+    Made by `open_dataset`. A sample is a dict of decoded values: NumPy scalars and arrays, str, bytes, None where null. A
+    dataset can be sent to another process, which opens its own files.
     """
 
     def __init__(self, source: Source, selection: range | I64 | None = None) -> None:
@@ -112,8 +112,7 @@ class Dataset(Sequence[dict[str, Any]]):
                 return self
             if not isinstance(self._selection, np.ndarray):
                 return Dataset(self.source, indices if self._selection is None else _compose(self._selection, indices))
-        disk = self._disk(self._checked(indices))
-        return Dataset(self.source, disk)
+        return Dataset(self.source, _as_range(self._disk(self._checked(indices))))
 
     def loader(
         self,
@@ -145,7 +144,7 @@ class Dataset(Sequence[dict[str, Any]]):
         )  # fmt: skip
         return Loader(self, options)
 
-    @property
+    @functools.cached_property
     def selection(self) -> str | None:
         """A hash of which samples of the split these are, and in which order; None for all of them, as they are."""
         catalog = self.source.catalog
@@ -203,6 +202,17 @@ class Dataset(Sequence[dict[str, Any]]):
                 values[:] = [None if missing else value for value, missing in zip(batch[field.name], mask, strict=True)]
                 batch[field.name] = values
         return [{name: values[row] for name, values in batch.items()} for row in range(len(indexes))]
+
+
+def _as_range(indexes: I64) -> range | I64:
+    """An arithmetic progression as a range: smaller, and the same selection however it was written."""
+    if not len(indexes):
+        return range(0)
+    step = int(indexes[1] - indexes[0]) if len(indexes) > 1 else 1
+    if step == 0 or (np.diff(indexes) != step).any():
+        return indexes
+    first = int(indexes[0])
+    return range(first, first + step * len(indexes), step)
 
 
 def _compose(outer: range, inner: range) -> range:

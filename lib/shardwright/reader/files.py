@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -56,9 +56,8 @@ class VersionFiles:
         if mapped is None:
             name = self.parts.name[part]
             path = self.storage.local_path(f"{self.version}/{name}")
-            with self._clear_errors(name):
-                with pa.memory_map(str(path)) as file:
-                    mapped = file.read_buffer()  # holds the mapping, not the descriptor: no limit on open files
+            with self._clear_errors(name), pa.memory_map(str(path)) as file:
+                mapped = file.read_buffer()  # holds the mapping, not the descriptor: no limit on open files
             self._check_size(name, mapped.size, self.parts.bytes[part])
             self._maps[part] = mapped
             self._addresses[part] = mapped.address
@@ -80,7 +79,7 @@ class VersionFiles:
         """
         name = self.parts.name[part]
         if self.local:
-            whole = memoryview(self.map(part))
+            whole = memoryview(self.map(part)).cast("B")
             return [whole[start:stop] for start, stop in zip(starts.tolist(), stops.tolist(), strict=True)]
         order = np.argsort(starts, kind="stable")
         begins, ends = starts[order], np.maximum.accumulate(stops[order])
@@ -131,14 +130,11 @@ class VersionFiles:
         except FileNotFoundError as error:
             raise CorruptError(
                 f"{self.path(name)} is missing; copy it there again (a node that holds only its own shards reads them with "
-                "shards=, or node_local=True)"
+                "node_local=True)"
             ) from error
         except (StorageError, CorruptError):
             raise
         except OSError as error:
-            size = self.storage.size(f"{self.version}/{name}")
-            if size == 0:  # an empty file can't be mapped
-                raise CorruptError(f"{self.path(name)}: expected bytes, found an empty file; copy it again") from error
             raise StorageError(f"can't read {self.path(name)}: {error}") from error
 
 

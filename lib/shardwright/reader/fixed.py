@@ -20,6 +20,7 @@ _ADDRESSES = 2**47 - _LOWEST
 """User space on 64-bit Linux and macOS."""
 _WIDE_BYTES = 2**15
 """From here on copying value by value costs no more, and NumPy can't describe the view: its bytes would pass 2^63."""
+_UNMAPPED = np.int64(-(2**63))
 
 
 class LocalFixedColumn:
@@ -32,16 +33,22 @@ class LocalFixedColumn:
     """
 
     def __init__(self, column: Column, field: Field | None, extents: Extents, files: VersionFiles) -> None:
-        self._column, self._field, self._extents, self._files = column, field, extents, files
+        self._column, self._extents, self._files, self._values = column, extents, files, Values(column, field)
         self._width = column.stride - len(column.header)
+        self._bases = np.full(len(extents.first), _UNMAPPED)
 
-    def locate(self, indexes: I64) -> I64:
+    def locate(self, indexes: I64, row_groups: I64) -> I64:
         """The address of each value."""
-        parts, offsets = self._extents.locate(indexes)
-        return self._files.addresses(parts) + offsets + (len(self._column.header) - _LOWEST)
+        extents = self._extents.find(indexes, row_groups)
+        bases = self._bases[extents]
+        if bases.min(initial=0) == _UNMAPPED:
+            self._map(np.unique(extents))
+            bases = self._bases[extents]
+        addresses: I64 = bases + indexes * self._column.stride
+        return addresses
 
     def fetch(self, located: I64) -> npt.NDArray[Any]:
-        """The values' bytes, shape (n, width)."""
+        """The values' bytes, of shape (n,) as one void each, or (n, width)."""
         if self._width < _WIDE_BYTES:
             values: npt.NDArray[Any] = _memory(self._width)[located]
             return values
@@ -52,24 +59,31 @@ class LocalFixedColumn:
         return out
 
     def decode(self, fetched: npt.NDArray[Any]) -> dict[str, npt.NDArray[Any]]:
-        """The typed array; no copy unless the number is wider on disk."""
-        return {self._column.name: as_values(fetched, self._column, self._field)}
+        """The typed array."""
+        return {self._column.name: self._values(fetched)}
+
+    def _map(self, extents: I64) -> None:
+        """Find out where sample 0 would lie if each of these extents reached back to it."""
+        known = self._extents
+        starts = self._files.addresses(known.part[extents]) + known.offset[extents] + len(self._column.header)
+        self._bases[extents] = starts - known.first[extents] * known.stride - _LOWEST
 
 
 class RemoteFixedColumn:
     """Values of remote parts, by ranges; neighbours are fetched together."""
 
     def __init__(self, column: Column, field: Field | None, extents: Extents, files: VersionFiles) -> None:
-        self._column, self._field, self._extents, self._files = column, field, extents, files
+        self._column, self._extents, self._files, self._values = column, extents, files, Values(column, field)
 
-    def locate(self, indexes: I64) -> I64:
-        """The index itself."""
-        return indexes
+    def locate(self, indexes: I64, row_groups: I64) -> I64:
+        """The extent of each value, and its first byte: shape (n, 2)."""
+        known, extents = self._extents, self._extents.find(indexes, row_groups)
+        return np.stack([extents, known.offset[extents] + (indexes - known.first[extents]) * known.stride], axis=1)
 
     def fetch(self, located: I64) -> npt.NDArray[Any]:
         """The values' bytes, shape (n, width)."""
-        parts, offsets = self._extents.locate(located)
-        starts, stops = offsets + len(self._column.header), offsets + self._column.stride
+        parts = self._extents.part[located[:, 0]]
+        starts, stops = located[:, 1] + len(self._column.header), located[:, 1] + self._column.stride
         out = np.empty((len(located), self._column.stride - len(self._column.header)), np.uint8)
         for part in np.unique(parts).tolist():
             rows = np.flatnonzero(parts == part)
@@ -79,21 +93,24 @@ class RemoteFixedColumn:
 
     def decode(self, fetched: npt.NDArray[Any]) -> dict[str, npt.NDArray[Any]]:
         """The typed array."""
-        return {self._column.name: as_values(fetched, self._column, self._field)}
+        return {self._column.name: self._values(fetched)}
 
 
-def as_values(data: npt.NDArray[Any], column: Column, field: Field | None) -> npt.NDArray[Any]:
-    """The values whose bytes are `data`, contiguous, n values of one width: of the field's dtype, shape (n, *field.shape).
+class Values:
+    """Turns bytes into the values of a fixed column: of the field's dtype, shape (n, *field.shape).
 
     Without a field (the sample key): uint8 of shape (n, 16).
     """
-    rows = len(data)
-    flat = data.reshape(-1).view(np.uint8)
-    if field is None:
-        return flat.reshape(rows, column.stride)
-    if column.physical_dtype is not None:
-        return flat.view(column.physical_dtype).astype(field.numpy_dtype, copy=False)
-    return flat.view(field.numpy_dtype).reshape(rows, *(size or 0 for size in field.shape))
+
+    def __init__(self, column: Column, field: Field | None) -> None:
+        self._dtype = np.dtype(np.uint8) if field is None else field.numpy_dtype
+        self._stored = self._dtype if column.physical_dtype is None else np.dtype(column.physical_dtype)
+        self._shape = (column.stride,) if field is None else tuple(size or 0 for size in field.shape)
+
+    def __call__(self, data: npt.NDArray[Any]) -> npt.NDArray[Any]:
+        """The values whose bytes are `data`, contiguous; no copy unless the number is wider on disk."""
+        values = data.reshape(-1).view(self._stored).reshape(len(data), *self._shape)
+        return values if self._stored == self._dtype else values.astype(self._dtype)
 
 
 @functools.cache

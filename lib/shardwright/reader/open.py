@@ -13,6 +13,7 @@ from shardwright.errors import CorruptError, DatasetNotFoundError, ShardwrightEr
 from shardwright.format.index import decode_index
 from shardwright.format.layout import INDEX, LATEST, MANIFEST, version_number
 from shardwright.format.manifest import Manifest
+from shardwright.format.versions import published_versions
 from shardwright.reader.catalog import read_catalog
 from shardwright.reader.columns import check_names
 from shardwright.reader.dataset import Dataset, Source
@@ -104,7 +105,7 @@ def _latest(storage: Storage) -> tuple[str, str]:
 
 
 def _known(storage: Storage) -> str:
-    versions = [name for name in storage.names() if version_number(name) is not None]
+    versions = published_versions(storage)
     return f"versions there: {', '.join(versions)}" if versions else "there is no version"
 
 

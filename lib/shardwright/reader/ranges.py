@@ -23,7 +23,7 @@ class RangesColumn:
         self._field, self._parts, self._files = field, catalog.parts, files
         self._ranges: dict[int, I64] = {}
 
-    def locate(self, indexes: I64) -> I64:
+    def locate(self, indexes: I64, row_groups: I64) -> I64:  # noqa: ARG002 - the protocol's
         """The index itself."""
         return indexes
 
@@ -51,7 +51,7 @@ class RangesColumn:
     def _read_ranges(self, part: int) -> I64:
         directory, _, file = self._parts.name[part].rpartition("/")
         name = f"{directory}/_{file.removesuffix('.parquet')}.{self._field.name}.npy"
-        data = memoryview(self._files.side_file(name))
+        data = memoryview(self._files.side_file(name)).cast("B")  # Arrow's bytes are signed
         samples = int(self._parts.samples[part])
         header = npy_header("<i8", (2, samples))
         if data[: len(header)] != header or len(data) != len(header) + 16 * samples:

@@ -23,7 +23,7 @@ from shardwright.sources.files import select_files
 
 _DTYPES = {8: "uint8", 9: "int8", 11: "int16", 12: "int32", 13: "float32", 14: "float64"}
 _NAME = re.compile(
-    r"(?P<prefix>(?:.*[^A-Za-z0-9])?)(?P<word>[A-Za-z][A-Za-z0-9]*)"  # train-, images
+    r"(?P<prefix>(?:.*?[^A-Za-z0-9])??)(?P<word>[A-Za-z][A-Za-z0-9]*)"  # train-, images
     r"(?:[-.]idx\d+(?:-\w+)?|\.idx)(?:\.idx)?(?:\.gz)?"  # -idx3-ubyte.gz, or .idx
 )
 _FIELDS = {"images": "image", "labels": "label"}
@@ -174,7 +174,7 @@ def _read_header(file: InputFile) -> IdxFile:
             head = stream.read(4)
             sizes = stream.read(4 * head[3]) if len(head) == 4 else b""
     except OSError as error:
-        raise InputError(f"{file.path}: expected an IDX header, found a file that can't be read ({error})") from error
+        raise InputError(f"{file.path}: expected an IDX file, found one that can't be read ({error})") from error
     if len(head) < 4 or head[:2] != b"\0\0" or head[2] not in _DTYPES:
         kinds = ", ".join(f"{code:#04x} {name}" for code, name in _DTYPES.items())
         raise InputError(f"{file.path}: expected an IDX header (two zero bytes, a type: {kinds}), found {head!r}")

@@ -17,6 +17,8 @@ from shardwright.sources.columns import Declaration, declare, fits, infer, norma
 from shardwright.sources.files import is_documentation, select_files
 from shardwright.sources.idx import row_sources
 
+_MAX_ROWS = 2**16
+"""Rows of a batch at most: columns of few distinct values grow when they are decoded."""
 _NULL_PARTITION = "__HIVE_DEFAULT_PARTITION__"
 
 
@@ -52,17 +54,19 @@ class ParquetSource:
     def tasks(self, task_bytes: int) -> list[Task]:
         """Row groups in order, packed to about `task_bytes`: several of one file, or several whole files."""
         out: list[Task] = []
-        packed: list[tuple[InputFile, int, int]] = []  # whole files: row groups, bytes
+        packed: list[InputFile] = []
+        groups = size = 0
         for file, sizes in zip(self.files, self.row_groups, strict=True):
             total = sum(sizes)
-            if packed and sum(size for _, _, size in packed) + total > task_bytes:
-                out.append(_whole(packed))
-                packed = []
+            if packed and size + total > task_bytes:
+                out.append(Task(files=tuple(packed), start=0, stop=groups, bytes=size))
+                packed, groups, size = [], 0, 0
             if total > task_bytes:
                 out += _cut(file, sizes, task_bytes)
             elif sizes:
-                packed.append((file, len(sizes), total))
-        return [*out, _whole(packed)] if packed else out
+                packed.append(file)
+                groups, size = groups + len(sizes), size + total
+        return [*out, Task(files=tuple(packed), start=0, stop=groups, bytes=size)] if packed else out
 
     def read(self, task: Task) -> Iterator[pa.RecordBatch]:
         """The rows of a task's row groups. Raises InputError for a damaged file."""
@@ -79,10 +83,10 @@ class ParquetSource:
         stored = [name for name in self.schema.names if name not in partitions]
         sizes = _row_groups(parquet, stored)
         samples, size = (sum(sizes[group][i] for group in groups) for i in (0, 1))
-        rows = max(1, BATCH_BYTES * samples // max(size, 1))
+        rows = max(1, min(BATCH_BYTES * samples // max(size, 1), _MAX_ROWS))
         start = sum(count for count, _ in sizes[: groups.start])
         try:
-            for batch in parquet.iter_batches(min(rows, max(samples, 1)), list(groups), stored, use_threads=False):
+            for batch in parquet.iter_batches(rows, list(groups), stored, use_threads=False):
                 yield self._batch(file, batch, start)
                 start += len(batch)
         except (pa.ArrowException, OSError) as error:
@@ -129,15 +133,6 @@ def open_parquet(
         raise InputError(f"{first.file.path}: expected samples, found no row in {len(footers)} Parquet files")
     sizes = tuple(tuple(size for _, size in footer.row_groups) for footer in footers)
     return ParquetSource(schema, usable, sizes, tuple((n, k) for n, k in partition_types.items() if n in schema))
-
-
-def _whole(packed: list[tuple[InputFile, int, int]]) -> Task:
-    return Task(
-        files=tuple(file for file, _, _ in packed),
-        start=0,
-        stop=sum(groups for _, groups, _ in packed),
-        bytes=sum(size for _, _, size in packed),
-    )
 
 
 def _cut(file: InputFile, sizes: tuple[int, ...], task_bytes: int) -> list[Task]:

@@ -1,14 +1,14 @@
 """How the bytes of a sample get from the task that read it to the task that writes its part.
 
-`IndexExchange` suits a local disk: the bytes are staged in files, only (file, row) goes through Spark's shuffle, and the writing
-task gathers them from memory maps. Another exchange gives its rows other columns and hands back the same samples.
+`IndexExchange` suits a local disk: the bytes are staged in files, only (file, row) goes through Spark's shuffle, and the
+writing task gathers them from memory maps. Another exchange gives its rows other columns and hands back the same samples.
 """
 
 from __future__ import annotations
 
 import uuid
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Protocol
 
@@ -36,18 +36,13 @@ class Exchange(Protocol):
     columns: tuple[pa.Field, ...]
     """The columns that go through the shuffle."""
 
-    def staging(self, schema: pa.Schema) -> _StagingContext:
+    def staging(self, schema: pa.Schema) -> AbstractContextManager[Staging]:
         """A context that gives a `Staging` for one task."""
 
     def fetch(self, refs: pa.Table, columns: Sequence[Column]) -> list[pa.Array]:
         """The samples that the rows of `refs` name, in that order, one array of type `layout.sample_type` per column; a fixed
         array has the column's header in front of each value.
         """
-
-
-class _StagingContext(Protocol):
-    def __enter__(self) -> Staging: ...
-    def __exit__(self, *error: object) -> bool | None: ...
 
 
 class IndexExchange:

@@ -94,9 +94,9 @@ def find_boundaries(index: DataFrame, report: ReadReport, parts: tuple[PartPlan,
     rows = index.select("split", "place_key").mapInArrow(_PickBins(bins), "split string, place_key binary")
     found = rows.toArrow()
     out = {}
-    for split in ranks:
+    for split, wanted in ranks.items():
         own = found.filter(pc.equal(found["split"], split))["place_key"].combine_chunks()
-        out[split] = keys_at_ranks(report.bins[split], ranks[split], _matrix(own))
+        out[split] = keys_at_ranks(report.bins[split], wanted, _matrix(own))
     return out
 
 

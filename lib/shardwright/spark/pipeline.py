@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Callable
-from typing import Any
+from typing import Any, cast
 
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as sf
@@ -34,7 +34,7 @@ from shardwright.spark.index_frame import (
 )
 from shardwright.spark.progress import Passes
 from shardwright.spark.provenance import provenance
-from shardwright.spark.reading import REPORT, FrameRows, ReadPass, ReadReport, SourceRows
+from shardwright.spark.reading import REPORT, FrameRows, ReadPass, ReadReport, Rows, SourceRows
 from shardwright.spark.session import executor_errors, open_session
 from shardwright.spark.writing import PART, PartReport, RoutePass, WritePass, routed_schema, routes
 from shardwright.stages.clean import Clean, CleanOptions
@@ -74,9 +74,9 @@ def write_dataset(
     """Publish the rows of `frame` as a dataset at `url`, with all that a prepare job guarantees.
 
     `schema` says what the columns hold, by default what their Spark types say: arrays of numbers are arrays of one dimension;
-    declare `Field(name="image", dtype="uint8", shape=(28, 28))` for binary columns of C-order bytes or `numpy.save` cells. `key`
-    names the columns that identify a sample, by default all. The frame is evaluated once. Publishing the same samples again
-    changes nothing.
+    declare `Field(name="image", dtype="uint8", shape=(28, 28))` for binary columns of C-order bytes or `numpy.save` cells.
+    `key` names the columns that identify a sample, by default all. The frame is evaluated once. Publishing the same samples
+    again changes nothing.
 
     Raises what a prepare job raises: SchemaError, TooManyRejectedError, BalanceError, DatasetConflictError, LockedError, ….
     """
@@ -169,7 +169,7 @@ class _Job:
             self._publication.attempt.make_directory(name)
         work, recipe = self._work, self._recipe
         if isinstance(work.data, DataFrame):
-            frame, rows = work.data.select(*work.schema.names), FrameRows(work.schema.names)
+            frame, rows = work.data.select(*work.schema.names), cast(Rows, FrameRows(work.schema.names))
         else:
             tasks = tuple(work.data.tasks(recipe.task_bytes))
             frame, rows = self._spark.range(0, len(tasks), 1, len(tasks)), SourceRows(work.data, tasks)

@@ -50,6 +50,7 @@ class SourceRows:
     tasks: tuple[Task, ...]
 
     def __call__(self, batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+        """The samples of the tasks in `batches`, whose one column holds task numbers."""
         for batch in batches:
             for number in batch.column(0).to_pylist():
                 yield from self.source.read(self.tasks[number])
@@ -62,6 +63,7 @@ class FrameRows:
     names: tuple[str, ...]
 
     def __call__(self, batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+        """The rows of `batches`, of unknown source."""
         for batch in batches:
             yield batch.select(self.names).append_column(SOURCE, pa.nulls(batch.num_rows, pa.string()))
 

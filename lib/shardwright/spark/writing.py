@@ -1,4 +1,4 @@
-"""The writing pass: the index rows of one part in; out come the part's files in staging, and a report. It runs in the executors.
+"""The writing pass: the index rows of one part in; out come the part's files in staging, and a report. Executors run it.
 
 Everything here is a function over Arrow batches and runs without Spark.
 """
@@ -167,7 +167,7 @@ class WritePass:
             written = writer.close()
             ranges = {field: self._side_file(data) for field, data in written.ranges.items()}
         return PartReport(
-            number=number, file=path.name, bytes=written.bytes, sha256=written.sha256,
+            number=number, file=path.name, bytes=written.size, sha256=written.sha256,
             row_group_samples=written.row_group_samples, extents=written.extents, ranges=ranges,
             statistics=statistics.to_json() if statistics else {},
         )  # fmt: skip

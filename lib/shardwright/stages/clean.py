@@ -227,7 +227,8 @@ def _has_end(data: bytes) -> bool:
     """
     place = 2
     while data[place : place + 1] == b"\xff" and data[place + 1 : place + 2] != b"\xda":
-        place += 2 + max(int.from_bytes(data[place + 2 : place + 4], "big"), 2)
+        fill = data[place + 1 : place + 2] == b"\xff"  # a marker may have any number of these before it
+        place += 1 if fill else 2 + max(int.from_bytes(data[place + 2 : place + 4], "big"), 2)
     return data.find(b"\xff\xd9", place) >= 0
 
 

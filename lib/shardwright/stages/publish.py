@@ -7,11 +7,10 @@ killed run goes on from the last of them; one directory rename makes the version
 from __future__ import annotations
 
 import json
-import shutil
 from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import Any, Self
 
 from pydantic import BaseModel, ConfigDict
 
@@ -61,7 +60,7 @@ class Publication:
         self._name = f"{STAGING}/{attempt}"
         self.attempt = LocalStorage(storage.local_path(self._name))
 
-    def __enter__(self) -> Publication:
+    def __enter__(self) -> Self:
         self._lock.__enter__()
         self._sweep()
         return self
@@ -99,7 +98,6 @@ class Publication:
             self._put(name, source)
         self.attempt.write(f"{_VERSION}/{MANIFEST}", manifest.to_json())
         self._remove_strays({*files, MANIFEST})
-        versions = published_versions(self._storage)
         taken = [number for name in self._storage.names() if (number := version_number(name)) is not None]
         version = version_name(max(taken, default=0) + 1)
         self._lock.check()
@@ -124,7 +122,7 @@ class Publication:
                 path.unlink()
 
     def _clear(self) -> None:
-        shutil.rmtree(self.attempt.path, ignore_errors=True)
+        self._storage.delete(self._name)
         staging = self._storage.local_path(STAGING)
         if staging.exists() and not any(staging.iterdir()):
             staging.rmdir()

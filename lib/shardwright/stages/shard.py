@@ -73,7 +73,7 @@ def plan_shards(sizes: Mapping[str, SplitSize], options: ShardOptions) -> ShardP
     parts: list[PartPlan] = []
     padded, published, dropped = {}, {}, {}
     for name, size in sorted(sizes.items()):
-        base, rest = divmod(size.samples, options.count)
+        rest = size.samples % options.count
         parts += _plan_split(name, size, options)
         padded[name] = options.count - rest if rest and options.remainder == "pad" else 0
         dropped[name] = rest if options.remainder == "drop" else 0

@@ -114,7 +114,10 @@ class LocalStorage:
         path = self.local_path(name)
         with clear_errors(path):
             if path.is_dir() and not path.is_symlink():
-                shutil.rmtree(path)
+                # out of the way first: what a killed run's last worker still writes there can't come back
+                aside = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
+                path.rename(aside)
+                shutil.rmtree(aside)
             else:
                 path.unlink(missing_ok=True)
 

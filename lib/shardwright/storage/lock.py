@@ -9,6 +9,7 @@ import threading
 import uuid
 from pathlib import Path
 from types import TracebackType
+from typing import Self
 
 from shardwright.errors import LockedError
 from shardwright.storage.local import LocalStorage
@@ -31,7 +32,7 @@ class Lock:
         self._stop = threading.Event()
         self._beat = threading.Thread(target=self._keep_beating, name="shardwright-lock", daemon=True)
 
-    def __enter__(self) -> Lock:
+    def __enter__(self) -> Self:
         data = json.dumps(self._owner, sort_keys=True).encode()
         self._storage.make_directory()
         if not self._storage.create(self._name, data):

@@ -22,7 +22,7 @@ class RemoteStorage:
         except (ValueError, ImportError) as error:
             raise StorageError(f"can't open {url!r}: {error}") from error
 
-    def local_path(self, name: str = "") -> None:
+    def local_path(self, name: str = "") -> None:  # noqa: ARG002 - the protocol's
         """None: remote files are read by ranges."""
         return
 

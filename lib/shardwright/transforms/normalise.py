@@ -43,9 +43,8 @@ class Normalise:
         channels = len(self._mean)
         if channels > 1 and values.shape[-1:] != (channels,):
             raise SchemaError(f"expected {channels} channels in the last axis, found values of shape {values.shape}")
-        # 8- and 16-bit integers are exact in float32; anything else could lose digits when the mean is large
-        small = values.dtype.kind in "biu" and values.dtype.itemsize <= 2
-        work = np.dtype(np.float32 if small else np.float64)
+        # float32 keeps 24 bits: fine for 8-bit values, whose mean is small; anything else could lose digits in x - mean
+        work = np.dtype(np.float32 if values.dtype.kind in "biu" and values.dtype.itemsize == 1 else np.float64)
         if channels == 1:
             out = values.astype(work)
             mean, scale = self._mean.astype(work)[0], self._scale.astype(work)[0]

@@ -1,0 +1,60 @@
+"""The command line: ``shardwright VERB …``, one file a verb.
+
+An error is one line on stderr. Exit code 1: the verb failed, or found something wrong. Exit code 2: it was called wrongly.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Sequence
+
+import typer
+
+from shardwright.cli.head import head
+from shardwright.cli.inspect import inspect
+from shardwright.cli.verify import verify
+from shardwright.errors import ConfigError, ShardwrightError
+
+app = typer.Typer(
+    name="shardwright", help="Look at published datasets, and check them.", no_args_is_help=True, add_completion=False,
+    pretty_exceptions_enable=False, rich_markup_mode=None,
+)  # fmt: skip
+for verb in (inspect, head, verify):
+    app.command()(verb)
+
+
+@app.callback()
+def _options(debug: bool = typer.Option(False, "--debug", help="Show the whole trace of an error.")) -> None:
+    """Look at published datasets, and check them."""
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run the command line with `arguments` (those of the process by default), and exit."""
+    run(app, arguments, name="shardwright")
+
+
+def run(app: typer.Typer, arguments: Sequence[str] | None = None, *, name: str) -> None:
+    """Run a command line, a job's too, and exit: 0, 1 for a failure, 2 for a wrong call or configuration.
+
+    An error is one line on stderr, but for a configuration with several problems, which are listed; `--debug`, wherever in the
+    line it stands, shows the trace.
+    """
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    debug = "--debug" in given
+    try:
+        app([word for word in given if word != "--debug"], prog_name=name)
+    except BrokenPipeError:
+        # whoever read the output has seen enough; Python would complain once more when it flushes stdout at exit
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(1)
+    except ConfigError as error:
+        if debug:
+            raise
+        print(f"error: {error}", file=sys.stderr)  # noqa: T201
+        sys.exit(2)
+    except (ShardwrightError, OSError) as error:
+        if debug:
+            raise
+        print(f"error: {' '.join(str(error).split())}", file=sys.stderr)  # noqa: T201
+        sys.exit(1)

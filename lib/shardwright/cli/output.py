@@ -1,0 +1,28 @@
+"""How the verbs write: plain text where nobody watches, so that it can be piped."""
+
+from __future__ import annotations
+
+import functools
+
+from rich.console import Console
+from rich.table import Table
+
+out = functools.partial(Console, soft_wrap=True, highlight=False, markup=False, emoji=False)
+"""Makes a console for stdout; made anew by each verb, since tests and pipes exchange stdout."""
+
+
+def table(*names: str, title: str | None = None) -> Table:
+    """An empty table with these columns."""
+    made = Table(title=title, title_justify="left", title_style="bold", box=None, pad_edge=False, header_style="dim")
+    for name in names:
+        made.add_column(name, no_wrap=True)
+    return made
+
+
+def size(count: int) -> str:
+    """Bytes as people read them: 2,348,112 -> '2.2 MiB'."""
+    value, units = float(count), ["bytes", "KiB", "MiB", "GiB", "TiB"]
+    while value >= 1024 and len(units) > 1:
+        value /= 1024
+        units.pop(0)
+    return f"{count} bytes" if units[0] == "bytes" else f"{value:.1f} {units[0]}"
