@@ -64,5 +64,6 @@ local | local\[*)
   ;;
 *) export PYSPARK_PYTHON=${executors:-$PYSPARK_PYTHON} ;; # on a cluster it may lie elsewhere
 esac
+[ ! -t 2 ] || export SHARDWRIGHT_TERMINAL=/dev/tty # Spark hands its driver pipes: progress is shown there
 # Java announces a module that Spark asks for; no option silences that. The job's own output comes on stdout.
 exec "$ENVIRONMENT/bin/spark-submit" "$@" 2> >(exec grep --line-buffered -v '^WARNING: Using incubator modules' >&2)

@@ -14,7 +14,7 @@ _GIGABYTES = (1, 2, 4)
 _SHAPE = (224, 224, 3)
 _TEXT = """## Memory of an executor
 
-shardwright alone prepares arrays of 224x224x3, `local[2]`, two Python workers, {repeats} times each; the larger worker is shown.
+shardwright alone prepares arrays of 224x224x3, `local[2]`, {repeats} times each; of its two Python workers the larger is shown.
 *private* is what it can't give back; *resident* also counts pages of mapped files (the input, staged samples), which the kernel
 drops when memory runs short. The last two columns: compared with the smallest input.
 """
@@ -55,8 +55,8 @@ def _table(runs: dict[int, list[Run]]) -> str:
                 spread((run.peaks.worker_resident / 1e6 for run in found), 0),
                 spread((run.peaks.private / 1e6 for run in found), 0),
                 spread(run.seconds for run in found),
-                spread((mine.worker_private / first.worker_private for mine, first in pairs), 2),
-                spread((mine.worker_resident / first.worker_resident for mine, first in pairs), 2),
+                spread((mine.worker_private / max(first.worker_private, 1) for mine, first in pairs), 2),
+                spread((mine.worker_resident / max(first.worker_resident, 1) for mine, first in pairs), 2),
             )
         )
     return table(head, lines)

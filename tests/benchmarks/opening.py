@@ -28,7 +28,7 @@ one of a new process, which also imports what it needs, and {rounds} more, in {r
 """
 
 
-class CountingFileSystem(LocalFileSystem):  # type: ignore[misc] - fsspec has no types
+class CountingFileSystem(LocalFileSystem):  # type: ignore[misc]  # fsspec has no types
     """Local files under counting:///path; notes which are opened, and what else is asked."""
 
     protocol = "counting"

@@ -33,8 +33,8 @@ _TEXT = """## Prepare
 `N = 8` shards or files, `local[2]`. Input: random unsigned bytes and a label for each array, in two plain IDX files that lie in
 the page cache. Every contender is a process of its own with its own Spark session, started in turn, {repeats} times each, after
 one start on little data that is not counted. shardwright gives all its guarantees: keys, checks, an exactly balanced shuffle,
-exact statistics, sha256, the atomic publish. {petastorm}`dd` copies the images alone, from memory to memory: no contender has to
-wait for the disk, which "then sync" shows.
+exact statistics, sha256, the atomic publish. {petastorm}`dd` copies the images alone, from memory to memory. No contender must
+wait for the disk; "then sync" is how long it took afterwards.
 
 *whole*: from the start of the process to its exit. *work*: without the start of Spark. CPU and memory are those of the process
 and all its descendants, the JVM included; memory is the largest sum seen. It counts pages of mapped files, which the kernel

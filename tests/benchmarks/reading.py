@@ -26,7 +26,7 @@ _ROUNDS = 7
 _TAKE = "numpy.take"
 _TEXT = """## Read
 
-{rows:,} arrays of 32x32x3 and their labels, prepared by shardwright in {shards} shards; batches of {batch}, one process, everything
+{rows:,} arrays of 32x32x3 and their labels, prepared by shardwright in {shards} shards; batches of {batch}, one process, all
 in the page cache. `numpy.take` gathers images alone, from one array of shape ({rows}, 3072) in memory, by a random permutation
 made before the clock starts; the loader works out its order, finds image and label in the mapped files and returns decoded
 arrays. One warm-up epoch, then {rounds} of each in turn, in {repeats} processes; the last column is the speed compared with

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import shutil
+import signal
 import sys
 import tempfile
 from pathlib import Path
@@ -23,6 +24,7 @@ _FULL_BYTES = 16 * 10**9
 
 def main() -> None:
     args = _arguments()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit("ended by SIGTERM"))  # so that what runs and what lies there goes too
     if not sys.platform.startswith("linux"):
         sys.exit("the benchmarks count CPU time and memory of whole process trees by Linux's /proc: run them on Linux")
     chosen = args.only or list(_GROUPS)

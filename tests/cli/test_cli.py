@@ -114,8 +114,16 @@ def test_verify_says_when_manifest_or_index_is_damaged(run, copied, name):
     "arguments, code, message",
     [
         (["inspect", "nowhere"], 1, "error: no dataset at "),
-        (["head", "{published}", "--split", "trian"], 1, "error: {published}/v000001 has no split 'trian': did you mean 'train'?"),
-        (["verify", "{published}", "--version", "v000007"], 1, "error: no version 'v000007' in {published}: versions there: v000001"),
+        (
+            ["head", "{published}", "--split", "trian"],
+            1,
+            "error: {published}/v000001 has no split 'trian': did you mean 'train'?",
+        ),
+        (
+            ["verify", "{published}", "--version", "v000007"],
+            1,
+            "error: no version 'v000007' in {published}: versions there: v000001",
+        ),
         (["verify"], 2, "Missing argument"),
         (["head", "{published}", "-n", "0"], 2, "-n"),
         (["prepair"], 2, "prepair"),
@@ -143,7 +151,5 @@ def test_debug_shows_the_trace(tmp_path):
 @pytest.mark.parametrize("statement", ["import shardwright", "import shardwright.cli, shardwright.reader"])
 def test_importing_loads_nothing_heavy(statement):
     code = f"{statement}, sys; print([m for m in ('pyspark', 'torch', 'tensorflow', 'pandas', 'jax') if m in sys.modules])"
-    done = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, env={"PYTHONPATH": "lib"}, check=True
-    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env={"PYTHONPATH": "lib"}, check=True)
     assert done.stdout.strip() == "[]"

@@ -89,9 +89,7 @@ def test_totals_that_do_not_add_up(root):
     split = manifest.content.splits["train"]
     shards = (split.shards[0], split.shards[1].model_copy(update={"samples": 31}))
     counts = manifest.lineage.counts.model_copy(update={"read": 65})
-    reseal(
-        root, content={"splits": {"train": split.model_copy(update={"shards": shards})}}, lineage={"counts": counts}
-    )
+    reseal(root, content={"splits": {"train": split.model_copy(update={"shards": shards})}}, lineage={"counts": counts})
     found = "\n".join(problems(root))
     assert "train: shards of 31 to 32 samples are out of balance (remainder 'drop')" in found
     assert "train: 64 samples, but its shards hold 63" in found

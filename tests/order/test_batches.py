@@ -12,9 +12,7 @@ from tests.order.strategies import worlds
 
 def serve(ranks, total, consumed, batch_size, last, stop=None):
     """What all ranks take of an epoch's rest, up to `stop` batches: [(position, repeated)], and samples consumed then."""
-    each = [
-        Batches(world=w, batch_size=batch_size, total=total, consumed=consumed, last=last, wrap=total) for w in ranks
-    ]
+    each = [Batches(world=w, batch_size=batch_size, total=total, consumed=consumed, last=last, wrap=total) for w in ranks]
     counts = {len(batches) for batches in each}
     assert len(counts) == 1, "every rank has the same number of batches"
     count = counts.pop() if stop is None else min(stop, counts.pop())

@@ -54,9 +54,7 @@ def test_window_takes_blocks_by_the_group(plan):
 
 def test_golden():
     """A change here breaks every checkpoint: never edit these numbers."""
-    plan = Plan(
-        content_id="0" * 64, seed=7, shuffle="window", shards=(0, 1), samples=(8, 7), block_samples=3, window_blocks=2
-    )
+    plan = Plan(content_id="0" * 64, seed=7, shuffle="window", shards=(0, 1), samples=(8, 7), block_samples=3, window_blocks=2)
     assert walk(plan, 2) == GOLDEN_WINDOW
     assert walk(Plan(**{**vars(plan), "shuffle": "global"}), 2) == GOLDEN_GLOBAL
     assert walk(Plan(**{**vars(plan), "shuffle": "none"}), 2) == [(g % 2, g // 2) for g in range(15)]
@@ -64,9 +62,7 @@ def test_golden():
 
 @pytest.mark.parametrize("change", [{"seed": 8}, {"content_id": "1" * 64}])
 def test_seed_content_and_epoch_each_change_the_order(change):
-    plan = Plan(
-        content_id="0" * 64, seed=7, shuffle="global", shards=(0,), samples=(50,), block_samples=3, window_blocks=2
-    )
+    plan = Plan(content_id="0" * 64, seed=7, shuffle="global", shards=(0,), samples=(50,), block_samples=3, window_blocks=2)
     assert walk(plan, 0) != walk(Plan(**{**vars(plan), **change}), 0)
     assert walk(plan, 0) != walk(plan, 1)
 
@@ -74,10 +70,40 @@ def test_seed_content_and_epoch_each_change_the_order(change):
 @pytest.mark.parametrize("samples", [(5, 3), (4, 5)])
 def test_unbalanced_shards_are_refused(samples):
     with pytest.raises(CorruptError, match="expected equal ones, or the first ones larger by 1"):
-        Plan(
-            content_id="", seed=0, shuffle="none", shards=(0, 1), samples=samples, block_samples=1, window_blocks=1
-        )
+        Plan(content_id="", seed=0, shuffle="none", shards=(0, 1), samples=samples, block_samples=1, window_blocks=1)
 
 
-GOLDEN_WINDOW = [(0, 6), (1, 3), (0, 3), (1, 0), (0, 4), (1, 1), (0, 5), (1, 5), (0, 7), (1, 4), (0, 2), (1, 2), (0, 1), (1, 6), (0, 0)]
-GOLDEN_GLOBAL = [(0, 7), (1, 5), (0, 2), (1, 2), (0, 5), (1, 6), (0, 1), (1, 1), (0, 6), (1, 3), (0, 0), (1, 4), (0, 3), (1, 0), (0, 4)]
+GOLDEN_WINDOW = [
+    (0, 6),
+    (1, 3),
+    (0, 3),
+    (1, 0),
+    (0, 4),
+    (1, 1),
+    (0, 5),
+    (1, 5),
+    (0, 7),
+    (1, 4),
+    (0, 2),
+    (1, 2),
+    (0, 1),
+    (1, 6),
+    (0, 0),
+]
+GOLDEN_GLOBAL = [
+    (0, 7),
+    (1, 5),
+    (0, 2),
+    (1, 2),
+    (0, 5),
+    (1, 6),
+    (0, 1),
+    (1, 1),
+    (0, 6),
+    (1, 3),
+    (0, 0),
+    (1, 4),
+    (0, 3),
+    (1, 0),
+    (0, 4),
+]

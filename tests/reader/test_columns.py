@@ -96,6 +96,7 @@ def test_values(url, name):
     field = SCHEMA[name]
     rows = rng.permutation(SAMPLES)
     batch = dataset.take(rows)
+    assert all(array.flags.writeable for array in batch.values())
     values, expected = batch.pop(name), [DATA[name][row] for row in rows]
     missing = np.array([value is None for value in expected])
     if field.dtype in ("string", "bytes"):
@@ -114,7 +115,13 @@ def test_values(url, name):
         if field.nullable:
             assert np.array_equal(batch.pop(f"{name}_mask"), missing)
             empty = values[missing]
-            assert np.isnan(empty).all() if name == "maybe_float" else np.isnat(empty).all() if name == "maybe_when" else not empty.any()
+            assert (
+                np.isnan(empty).all()
+                if name == "maybe_float"
+                else np.isnat(empty).all()
+                if name == "maybe_when"
+                else not empty.any()
+            )
     assert not batch
 
 
@@ -167,5 +174,5 @@ def test_a_flipped_byte_in_a_compressed_page(tmp_path):
     data = bytearray(part.read_bytes())
     data[60] ^= 1
     part.write_bytes(data)
-    with pytest.raises(CorruptError, match="part-00000.parquet: row group 0 of 'text' can't be read .* copy the file again"):
+    with pytest.raises(CorruptError, match=r"part-00000\.parquet: row group 0 of 'text' can't be read .* copy the file again"):
         sw.open_dataset(str(tmp_path / "d"))[0]

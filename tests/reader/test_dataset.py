@@ -122,7 +122,9 @@ def test_a_missing_and_a_short_part(tmp_path):
     train = sw.open_dataset(str(tmp_path / "d"))
     with pytest.raises(CorruptError, match=r"shard=00000/part-00000.parquet is missing; copy it there again"):
         train[0]
-    with pytest.raises(CorruptError, match=r"shard=00001/part-00000.parquet: expected \d+ bytes, found \d+; copy the file again"):
+    with pytest.raises(
+        CorruptError, match=r"shard=00001/part-00000.parquet: expected \d+ bytes, found \d+; copy the file again"
+    ):
         train[16]
     with pytest.raises(CorruptError, match=r"shard=00002/part-00000.parquet: expected \d+ bytes, found 0; copy"):
         train[32]

@@ -19,9 +19,9 @@ def verify(
     """Check every file, count and checksum of a version. Exit code 1 when anything is wrong."""
     console = Console(stderr=True)
     with Progress(console=console, transient=True, disable=not console.is_terminal) as bar:
-        task = bar.add_task("checking", total=None)
+        task = bar.add_task("checking files", total=None)
         report = verify_version(
-            url, version=version, progress=lambda name, _bytes: bar.update(task, advance=1, description=name)
+            url, version=version, progress=lambda done, files: bar.update(task, completed=done, total=files)
         )
     console = out()
     for problem in report.problems:

@@ -75,7 +75,7 @@ class CompressedColumn:
         """The typed array, and for a nullable number or array of one shape a bool array ``<name>_mask``: True where missing."""
         name, field = self._column.name, self._field
         if field is None:
-            return {name: fetched.to_numpy(zero_copy_only=False)}
+            return {name: _numpy(fetched)}
         if field.shape:
             values, masked = self._arrays(field, fetched), None not in field.shape
         elif field.dtype in ("string", "bytes"):
@@ -85,12 +85,12 @@ class CompressedColumn:
             values, masked = _numbers(field, fetched), True
         if not (field.nullable and masked):
             return {name: values}
-        return {name: values, f"{name}_mask": np.asarray(fetched.is_null())}
+        return {name: values, f"{name}_mask": _numpy(fetched.is_null())}
 
     def _arrays(self, field: Field, fetched: pa.Array) -> npt.NDArray[Any]:
         if self._column.stride:  # the whole column is cells of one width
             data = fixed_bytes(fetched)[:, len(self._column.header) :]
-            return Values(self._column, field)(np.ascontiguousarray(data))
+            return Values(self._column, field)(data.copy())
         if None in field.shape:
             out = np.empty(len(fetched), object)
             for row, data in enumerate(fetched):
@@ -123,4 +123,10 @@ def _numbers(field: Field, fetched: pa.Array) -> npt.NDArray[Any]:
     kind = field.numpy_dtype.kind
     if fetched.null_count and kind != "M":
         fetched = fetched.fill_null({"f": float("nan"), "b": False}.get(kind, 0))
-    return np.asarray(fetched.to_numpy(zero_copy_only=False)).astype(field.numpy_dtype, copy=False)
+    return _numpy(fetched).astype(field.numpy_dtype, copy=False)
+
+
+def _numpy(fetched: pa.Array) -> npt.NDArray[Any]:
+    """An array that may be written to: Arrow's own memory may not."""
+    values: npt.NDArray[Any] = fetched.to_numpy(zero_copy_only=False)
+    return values if values.flags.writeable else values.copy()

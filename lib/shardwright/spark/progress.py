@@ -1,7 +1,11 @@
-"""What the person who waits sees: one line per pass, and how far it is while it runs."""
+"""What the person who waits sees: one line per pass, and how far it is while it runs.
+
+A bar on a terminal; elsewhere, in a log, a line every 10 s.
+"""
 
 from __future__ import annotations
 
+import os
 import sys
 import threading
 import time
@@ -13,7 +17,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 _POLL_SECONDS = 0.25
-_REPORT_SECONDS = 30.0
+_REPORT_SECONDS = 10.0
 
 
 class Passes:
@@ -22,6 +26,7 @@ class Passes:
     def __init__(self, context: SparkContext, *, quiet: bool = False) -> None:
         self._tracker = context.statusTracker()
         self._console = Console(stderr=True, quiet=quiet, highlight=False, soft_wrap=True)
+        self._terminal = _terminal_console(quiet)
         self.seconds: dict[str, float] = {}
 
     def say(self, text: str) -> None:
@@ -50,8 +55,8 @@ class Passes:
             TextColumn("tasks"),
             TimeElapsedColumn(),
         )
-        terminal = sys.stderr.isatty()
-        with Progress(*columns, console=self._console, transient=True, disable=not terminal) as progress:
+        terminal = self._terminal is not None
+        with Progress(*columns, console=self._terminal, transient=True, disable=not terminal) as progress:
             shown = progress.add_task(name, total=None)
             reported = time.monotonic()
             while not stop.wait(_POLL_SECONDS):
@@ -65,3 +70,16 @@ class Passes:
         stages = [self._tracker.getStageInfo(stage) for stage in self._tracker.getActiveStageIds()]
         running = [stage for stage in stages if stage]
         return sum(stage.numCompletedTasks for stage in running), sum(stage.numTasks for stage in running)
+
+
+def _terminal_console(quiet: bool) -> Console | None:
+    """The terminal to draw on. Under `spark-submit` the driver's own streams are pipes, so it is named by the environment."""
+    if quiet:
+        return None
+    if sys.stderr.isatty():
+        return Console(stderr=True)
+    try:
+        named = os.environ.get("SHARDWRIGHT_TERMINAL")
+        return Console(file=open(named, "w"), force_terminal=True) if named else None  # noqa: SIM115 - open while we run
+    except OSError:
+        return None

@@ -17,7 +17,7 @@ BATCH_BYTES = 8 * 2**20
 
 def open_session(name: str) -> SparkSession:
     """The session of this job: what `spark-submit` configured, or local[*]."""
-    session = SparkSession.builder.appName(f"shardwright {name}").getOrCreate()
+    session = SparkSession.getActiveSession() or SparkSession.builder.appName(f"shardwright {name}").getOrCreate()
     for key, value in {
         "spark.sql.execution.arrow.maxRecordsPerBatch": "100000",
         "spark.sql.execution.arrow.maxBytesPerBatch": str(BATCH_BYTES),
@@ -36,7 +36,7 @@ def executor_errors() -> Iterator[None]:
         yield
     except PySparkException as error:
         found = re.search(
-            r"^shardwright\.errors\.(\w+): (.*?)(?=\n\s*at |\n\n|\nDriver stacktrace|\Z)", str(error), re.M | re.S
+            r"^shardwright\.errors\.(\w+): (.*?)(?=\s*\n *SQLSTATE|\n\s*at |\n\n|\Z)", str(error), re.M | re.S
         )
         kind = getattr(errors, found.group(1), None) if found else None
         if found is None or not (isinstance(kind, type) and issubclass(kind, errors.ShardwrightError)):
