@@ -113,7 +113,8 @@ class Schema(BaseModel):
         names = [field.name for field in self.fields]
         if not names:
             raise ValueError("a schema needs at least one field")
-        twice = sorted({name for name in names if names.count(name) > 1})
+        lower = [name.lower() for name in names]  # Spark and DuckDB do not tell upper from lower case
+        twice = sorted({name for name in names if lower.count(name.lower()) > 1})
         if twice:
             raise ValueError(f"fields named twice: {', '.join(twice)}")
         return self
@@ -141,7 +142,7 @@ class Schema(BaseModel):
 
 def check_field_name(name: str) -> None:
     """Raise ValueError unless `name` can name a field in Parquet, Petastorm and a file name."""
-    if name in _RESERVED or name.startswith("_"):
+    if name.lower() in _RESERVED or name.startswith("_"):
         raise ValueError(f"field {name!r}: 'shard' and names that begin with '_' are reserved; rename the field")
     if not _NAME.fullmatch(name) or keyword.iskeyword(name):
         raise ValueError(

@@ -98,9 +98,7 @@ def permutation(n: int, key: int) -> list[int]:
     return out
 
 
-def shard_order(
-    samples: int, shuffle: str, prefix: str, seed: int, block_samples: int, window_blocks: int
-) -> list[int]:
+def shard_order(samples: int, shuffle: str, prefix: str, seed: int, block_samples: int, window_blocks: int) -> list[int]:
     """order/epoch.py: number on disk of each sample of a shard, in order; `prefix` is order/{content_id}/{epoch}/{shard}."""
 
     def permuted(values: list[int], what: str | int) -> list[int]:

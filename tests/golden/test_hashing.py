@@ -1,4 +1,4 @@
-"""What decides where a sample goes must be the same for ever: numbers in hashing.json, and the formulas anew in plain Python."""
+"""What decides where a sample goes must be the same for ever: by numbers in hashing.json, and by plain Python."""
 
 from __future__ import annotations
 
@@ -23,7 +23,9 @@ _ARROW = {"string": pa.string(), "bytes": pa.binary(), "timestamp": pa.timestamp
 
 def cases(name: str) -> pytest.MarkDecorator:
     entries = VECTORS[name]
-    return pytest.mark.parametrize("case", entries, ids=[str(entry.get("name", number)) for number, entry in enumerate(entries)])
+    return pytest.mark.parametrize(
+        "case", entries, ids=[str(entry.get("name", number)) for number, entry in enumerate(entries)]
+    )
 
 
 @cases("sample_keys")
@@ -85,7 +87,7 @@ def test_split_thresholds(case: dict[str, Any]) -> None:
         ({"b": 1, "a": [True, None, "x"]}, '{"a":[true,null,"x"],"b":1}'),
         ([0.0, -0.0, 1.0, 0.1, 1e16, 1e-7, 123456789.125], "[0.0,0.0,1.0,0.1,1e+16,1e-07,123456789.125]"),
         ([float("nan"), float("inf"), -float("inf")], "[null,null,null]"),
-        ([2**53 + 1, -(2**63), 2**64 - 1, 10**30], "[9007199254740993,-9223372036854775808,18446744073709551615,1" + "0" * 30 + "]"),
+        ([2**53 + 1, -(2**63), 2**64 - 1], "[9007199254740993,-9223372036854775808,18446744073709551615]"),
         ({"é": "中\n\"\\", "z": "\U0001f600", "A": "\u0001"}, '{"A":"\\u0001","z":"\U0001f600","é":"中\\n\\"\\\\"}'),
         ({"\uffff": 1, "\U00010000": 2}, '{"\uffff":1,"\U00010000":2}'),  # by code point: UTF-16 would turn them round
         ({2: "two", 10: "ten"}, '{"10":"ten","2":"two"}'),
@@ -109,6 +111,9 @@ def _column(column: dict[str, Any]) -> KeyColumn:
         cells = [None if value is None else np.array(value, dtype).tobytes() for value in values]
         width = int(np.prod(shape)) * np.dtype(dtype).itemsize
         return key_column(pa.array(cells, pa.binary(width)), tuple(shape), dtype)
+    if column["kind"] == "nested":
+        rows = [None if value is None else np.reshape(value, shape).tolist() for value in values]
+        return key_column(pa.array(rows, pa.list_(pa.list_(arrow, shape[1]))))
     if column["kind"] == "list":
         return key_column(pa.array(values, pa.list_(arrow)))
     if dtype == "float16":

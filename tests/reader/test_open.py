@@ -43,7 +43,7 @@ def test_open(small):
 @pytest.mark.parametrize(
     "options, error, message",
     [
-        ({"split": "trian"}, DatasetNotFoundError, "no split 'trian': did you mean 'train'[?] known: train, validation"),
+        ({"split": "trian"}, DatasetNotFoundError, r"no split 'trian': did you mean 'train'\? known: train, validation"),
         ({}, DatasetNotFoundError, "has 2 splits: say split=, one of train, validation"),
         ({"split": "train", "version": "v000009"}, DatasetNotFoundError, "no version 'v000009'.*versions there: v000001"),
         ({"split": "train", "version": "newest"}, DatasetNotFoundError, "no version 'newest'.*versions there: v000001"),

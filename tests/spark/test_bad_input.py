@@ -179,6 +179,7 @@ def test_too_many_rejected_says_why(tmp_path: Path) -> None:
         prepare(config(MNIST, tmp_path / "out", clean=clean), quiet=True)
 
 
+@pytest.mark.skipif(shutil.which("unshare") is None, reason="needs Linux namespaces, for a small file system of its own")
 def test_no_space_left(tmp_path: Path) -> None:
     small = tmp_path / "small"
     small.mkdir()

@@ -15,6 +15,7 @@ A `FieldSummary` takes values batch by batch, travels as JSON, merges with other
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Sequence
 from typing import Any, ClassVar, Literal, Protocol, Self
@@ -148,10 +149,16 @@ class FieldSummary:
             self.add_missing(len(values) - len(present))
             values = present
         self._count += len(values)
-        rows = values.reshape(-1, len(self._channels))
-        for start in range(0, len(rows), chunk := self._channels[0].CHUNK):
+        channels = len(self._channels)
+        # a view, also of cells with a header before each
+        rows = values.reshape(len(values), math.prod(values.shape[1:]) // channels, channels)
+        chunk = self._channels[0].CHUNK
+        step = max(1, chunk // max(1, rows.shape[1]))
+        for first in range(0, len(rows), step):
             for index, channel in enumerate(self._channels):
-                channel.add(rows[start : start + chunk, index])
+                elements = rows[first : first + step, :, index].reshape(-1)
+                for start in range(0, len(elements), chunk):
+                    channel.add(elements[start : start + chunk])
         if self._labels is not None:
             self._count_integers(values)
 

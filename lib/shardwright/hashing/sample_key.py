@@ -14,7 +14,8 @@ They depend on values alone, not on Arrow's buffers, offsets or chunks.
 from __future__ import annotations
 
 import struct
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from typing import cast
 
 import numpy as np
 import numpy.typing as npt
@@ -22,6 +23,9 @@ import pyarrow as pa
 import xxhash
 
 KEY_BYTES = 16
+
+LONG_VALUE = 2048
+"""From this many bytes on, hashing in pieces costs less than copying."""
 
 _NULL = b"\x00"
 
@@ -48,21 +52,32 @@ class KeyColumn:
         self._shape = shape
         self._shapes = shapes
 
-    def canonical_matrix(self) -> npt.NDArray[np.uint8] | None:
-        """Canonical bytes as one row a sample, where all have the same width; else None."""
-        if self.matrix is None:
-            return None
-        head = _prefix(self._tag, self._shape) + struct.pack("<Q", self.matrix.shape[1])
+    def canonical_matrix(self) -> npt.NDArray[np.uint8]:
+        """Canonical bytes as one row a sample, of a column that has a matrix."""
+        assert self.matrix is not None
+        head = self._head(self.matrix)
         out = np.empty((len(self.matrix), len(head) + self.matrix.shape[1]), np.uint8)
         out[:, : len(head)] = np.frombuffer(head, np.uint8)
         out[:, len(head) :] = self.matrix
         return out
 
+    def pieces(self) -> list[Sequence[bytes]]:
+        """Canonical bytes of each sample in pieces, so that long values need not be copied behind their head.
+
+        A piece may be a row of a matrix: all that hashing wants is its buffer.
+        """
+        assert self.matrix is not None
+        if self.matrix.shape[1] < LONG_VALUE:
+            return [cast(Sequence[bytes], self.canonical_matrix())]
+        return [[self._head(self.matrix)] * len(self.matrix), cast(Sequence[bytes], self.matrix)]
+
+    def _head(self, matrix: npt.NDArray[np.uint8]) -> bytes:
+        return _prefix(self._tag, self._shape) + struct.pack("<Q", matrix.shape[1])
+
     def canonical(self) -> list[bytes]:
         """Canonical bytes of each sample."""
-        matrix = self.canonical_matrix()
-        if matrix is not None:
-            return [row.tobytes() for row in matrix]
+        if self.matrix is not None:
+            return [row.tobytes() for row in self.canonical_matrix()]
         shapes = self._shapes or [self._shape] * len(self._values)
         return [
             _NULL if value is None else _prefix(self._tag, shape) + struct.pack("<Q", len(value)) + value
@@ -78,8 +93,8 @@ def _prefix(tag: str, shape: tuple[int, ...]) -> bytes:
 def key_column(array: pa.Array, shape: tuple[int, ...] = (), dtype: str | None = None) -> KeyColumn:
     """The canonical form of an Arrow column as read.
 
-    A fixed-size binary column is an array of `shape` and `dtype` in C order; a list of numbers is an array of one dimension;
-    numbers, booleans, timestamps, strings and binary (pictures and `numpy.save` cells too) stand for themselves. Raises
+    A fixed-size binary column is an array of `shape` and `dtype` in C order; a list of numbers is an array of one dimension, of
+    more where fixed-size lists are in it; numbers, booleans, timestamps, strings and binary (pictures and `numpy.save` cells too) stand for themselves. Raises
     TypeError for another type.
     """
     kind = array.type
@@ -115,13 +130,29 @@ def key_column(array: pa.Array, shape: tuple[int, ...] = (), dtype: str | None =
 
 
 def _list_column(array: pa.Array) -> KeyColumn:
-    numbers = [np.asarray(value.values.to_numpy(zero_copy_only=False)) if value.is_valid else None for value in array]
-    dtype = np.dtype(array.type.value_type.to_pandas_dtype()).newbyteorder("<")
+    leaf, inner = array.type.value_type, list[int]()
+    while pa.types.is_fixed_size_list(leaf):
+        inner.append(leaf.list_size)
+        leaf = leaf.value_type
+    if not (pa.types.is_integer(leaf) or pa.types.is_floating(leaf) or pa.types.is_boolean(leaf)):
+        raise TypeError(f"a {array.type} column can't be part of a sample key")
+    dtype = np.dtype(leaf.to_pandas_dtype()).newbyteorder("<")
+    rows = [value.values for value in array]
+    shapes = [(0 if row is None else len(row), *inner) for row in rows]
+    for _ in inner:
+        rows = [None if row is None else row.flatten() for row in rows]
     return KeyColumn(
-        values=[None if value is None else np.ascontiguousarray(value, dtype).tobytes() for value in numbers],
+        values=[None if row is None else _elements(row).astype(dtype, copy=False).tobytes() for row in rows],
         tag=dtype.str,
-        shapes=[(0,) if value is None else value.shape for value in numbers],
+        shapes=shapes,
     )
+
+
+def _elements(array: pa.Array) -> npt.NDArray[np.generic]:
+    """Numbers, with 0 where there is a null: such samples are rejected later, and their keys must not vary till then."""
+    missing = False if pa.types.is_boolean(array.type) else 0
+    elements: npt.NDArray[np.generic] = array.fill_null(missing).to_numpy(zero_copy_only=False)
+    return elements
 
 
 def fixed_bytes(array: pa.Array) -> npt.NDArray[np.uint8]:
@@ -134,13 +165,22 @@ def fixed_bytes(array: pa.Array) -> npt.NDArray[np.uint8]:
 def sample_keys(columns: Sequence[KeyColumn], samples: int) -> npt.NDArray[np.uint8]:
     """XXH3-128 over the canonical bytes of `columns`, in order: uint8 of shape (samples, 16)."""
     digest = xxhash.xxh3_128_digest
-    matrices = [column.canonical_matrix() for column in columns]
-    if all(matrix is not None for matrix in matrices) and matrices:
-        rows = np.hstack([m for m in matrices if m is not None]) if len(matrices) > 1 else matrices[0]
-        assert rows is not None
-        return _digests(digest(row) for row in np.ascontiguousarray(rows))
-    lists = [column.canonical() for column in columns]
-    return _digests(digest(b"".join(parts)) for parts in zip(*lists, strict=True)) if samples else _digests(())
+    matrices = [column.matrix for column in columns if column.matrix is not None]
+    if not matrices or len(matrices) < len(columns):
+        lists = [column.canonical() for column in columns]
+        return _digests(digest(b"".join(parts)) for parts in zip(*lists, strict=True)) if samples else _digests(())
+    if max(matrix.shape[1] for matrix in matrices) >= LONG_VALUE:
+        pieces = [piece for column in columns for piece in column.pieces()]
+        return _digests(_stream(row) for row in zip(*pieces, strict=True))
+    rows = np.hstack([column.canonical_matrix() for column in columns])
+    return _digests(digest(row) for row in rows)
+
+
+def _stream(pieces: Iterable[bytes]) -> bytes:
+    state = xxhash.xxh3_128()
+    for piece in pieces:
+        state.update(piece)
+    return state.digest()
 
 
 def path_keys(paths: Sequence[str]) -> npt.NDArray[np.uint8]:

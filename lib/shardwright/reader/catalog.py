@@ -60,7 +60,7 @@ class RowGroups:
     def find(self, indexes: I64) -> I64:
         """The row group of each sample: by a table of coarse steps, two to ten times faster than a binary search."""
         shift, table = self._coarse
-        found = table[indexes >> shift]
+        found: I64 = table[indexes >> shift]
         while (later := indexes >= self._next[found]).any():  # rarely more than once: steps are smaller than row groups
             found = found + later
         return found

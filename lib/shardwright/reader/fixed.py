@@ -112,7 +112,7 @@ class Values:
 
     def __call__(self, data: npt.NDArray[Any]) -> npt.NDArray[Any]:
         """The values whose bytes are `data`, contiguous; no copy unless the number is wider on disk."""
-        values = data.reshape(-1).view(self._stored).reshape(len(data), *self._shape)
+        values = data.view(self._stored).reshape(len(data), *self._shape)
         return values if self._stored == self._dtype else values.astype(self._dtype)
 
 
