@@ -97,6 +97,14 @@ def test_totals_that_do_not_add_up(root):
     assert "lineage does not add up" in found
 
 
+def test_larger_shards_come_first(tmp_path):
+    publish(tmp_path / "d", {"train": digits(9)}, shards=2, remainder="spread")
+    manifest = Manifest.parse((tmp_path / "d/v000001" / layout.MANIFEST).read_bytes(), where="here")
+    split = manifest.content.splits["train"]
+    reseal(tmp_path / "d", content={"splits": {"train": split.model_copy(update={"shards": split.shards[::-1]})}})
+    assert "train: shards of 4 to 5 samples are out of balance (remainder 'spread')" in problems(tmp_path / "d")
+
+
 def test_a_shard_file_that_the_index_does_not_list(root):
     def unlisted(rows):
         rows[0]["side_files"] = [file for file in rows[0]["side_files"] if not file["name"].endswith("_petastorm")]

@@ -176,3 +176,24 @@ def test_a_flipped_byte_in_a_compressed_page(tmp_path):
     part.write_bytes(data)
     with pytest.raises(CorruptError, match=r"part-00000\.parquet: row group 0 of 'text' can't be read .* copy the file again"):
         sw.open_dataset(str(tmp_path / "d"))[0]
+
+
+def test_remote_neighbours_come_in_one_request(tmp_path, monkeypatch):
+    from shardwright.storage.remote import RemoteStorage
+
+    publish(tmp_path / "d", {"train": DATA}, SCHEMA, shards=1, part_samples=40, row_group_samples=40)
+    memory = fsspec.filesystem("memory")
+    memory.put(str(tmp_path / "d"), "/ranges", recursive=True)
+    asked: list[int] = []
+    plain = RemoteStorage.ranges
+
+    def counting(storage, name, spans):
+        asked.append(len(spans))
+        return plain(storage, name, spans)
+
+    monkeypatch.setattr(RemoteStorage, "ranges", counting)
+    wide = sw.open_dataset("memory://ranges", columns=["wide"])
+    assert np.array_equal(wide.take([4, 2, 3])["wide"], DATA["wide"][[4, 2, 3]])
+    assert np.array_equal(wide.take([9, 2])["wide"], DATA["wide"][[9, 2]])
+    assert asked == [1, 2]
+    memory.rm("/ranges", recursive=True)

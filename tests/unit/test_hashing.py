@@ -148,7 +148,7 @@ def test_every_element_comes_at_every_position_equally_often(n: int) -> None:
     assert chi_square_is_unsuspicious(counts, keys / n)
 
 
-@pytest.mark.parametrize("n", [3, 4, 5])
+@pytest.mark.parametrize("n", [3, 4])
 def test_every_order_of_a_few_comes(n: int) -> None:
     every = {order: 0 for order in permutations(range(n))}
     for key in range(100 * len(every)):

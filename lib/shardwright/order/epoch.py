@@ -67,7 +67,6 @@ class EpochOrder:
 
     def __init__(self, plan: Plan, epoch: int) -> None:
         self._plan, self._epoch = plan, epoch
-        self._shards: list[Callable[[I64], I64] | None] = [None] * len(plan.shards)
 
     def __call__(self, positions: I64) -> tuple[I64, I64]:
         """Where the samples at `positions` lie; positions have to be in range(total).
@@ -75,22 +74,20 @@ class EpochOrder:
         Both arrays are int64 of the same shape (n,): the place of the shard among the shards read, and the number of the
         sample in that shard, on disk.
         """
-        count = len(self._shards)
+        count = len(self._plan.shards)
         numbers = positions // count
         places = positions - numbers * count
         out = np.empty_like(numbers)
         for place, mine in _groups(places, count):  # a rank of many serves few shards
-            out[mine] = self._shard(place)(numbers[mine])
+            order = self._order(self._plan.shards[place], self._plan.samples[place])
+            out[mine] = order(numbers[mine])
         return places, out
 
-    def _shard(self, place: int) -> Callable[[I64], I64]:
-        """The order of one shard: number k in the order -> number on disk."""
-        made = self._shards[place]
-        if made is None:
-            made = self._shards[place] = self._order(self._plan.shards[place], self._plan.samples[place])
-        return made
-
     def _order(self, shard: int, samples: int) -> Callable[[I64], I64]:
+        """The order of one shard: number k in the order -> number on disk.
+
+        Made anew each time, since the tables of ten thousand shards would fill the memory.
+        """
         if self._plan.shuffle == "none":
             return lambda numbers: numbers
         if self._plan.shuffle == "global":

@@ -41,7 +41,7 @@ class SplitOptions(BaseModel):
             for name in self.fractions:
                 if not _NAME.fullmatch(name):
                     raise ValueError(f"split name {name!r}: expected letters, digits, '-' or '_'")
-            if any(share <= 0 for share in self.fractions.values()):
+            if any(not share > 0 for share in self.fractions.values()):  # nan too
                 raise ValueError(f"expected fractions above 0, found {self.fractions}")
             if abs(sum(self.fractions.values()) - 1) > 1e-9:
                 raise ValueError(f"expected fractions that sum to 1, found {self.fractions} = {sum(self.fractions.values())}")
