@@ -104,7 +104,9 @@ def load_config(path: Path | str, overrides: Sequence[str] = (), *, output: str 
     for override in overrides:
         _override(values, override)
     if output is not None:
-        values["publish"] = {**values.get("publish", {}), "path": output}
+        table = values.setdefault("publish", {})
+        if isinstance(table, dict):  # what else it is, the check says
+            table["path"] = output
     try:
         return Config.model_validate(values)
     except ValidationError as error:
@@ -135,10 +137,14 @@ def _problem(path: str, detail: dict[str, Any]) -> str:
         return f"{where}: unknown key; {suggest(key, _known(location[:-1]))}"
     if detail["type"] == "missing":
         return f"{where}: missing; add it"
-    message = str(detail["msg"]).removeprefix("Value error, ")
+    message = _MESSAGES.get(detail["type"]) or str(detail["msg"]).removeprefix("Value error, ")
     given = detail.get("input")
     found = f", found {given!r}" if isinstance(given, (str, int, float, bool)) else ""
     return f"{where}: {message[0].lower()}{message[1:]}{found}"
+
+
+_MESSAGES = {"model_type": "expected a table", "dict_type": "expected a table", "tuple_type": "expected a list"}
+"""What pydantic says in Python's words."""
 
 
 def _known(location: Sequence[str]) -> list[str]:

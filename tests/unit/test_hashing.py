@@ -37,9 +37,7 @@ def columns(draw: st.DrawFn) -> dict[str, pa.Array]:
     """1 to 3 columns of 1 to 12 rows, with nulls."""
     names = draw(st.lists(st.sampled_from(sorted(_TYPES)), min_size=1, max_size=3, unique=True))
     rows = draw(st.integers(1, 12))
-    return {
-        name: pa.array(draw(st.lists(_TYPES[name][1], min_size=rows, max_size=rows)), _TYPES[name][0]) for name in names
-    }
+    return {name: pa.array(draw(st.lists(_TYPES[name][1], min_size=rows, max_size=rows)), _TYPES[name][0]) for name in names}
 
 
 def keys_of(arrays: dict[str, pa.Array]) -> list[bytes]:
@@ -98,7 +96,7 @@ def test_a_key_of_what_has_no_canonical_bytes_is_refused(kind: pa.DataType) -> N
     with pytest.raises(TypeError, match="can't be part of a sample key"):
         key_column(array)
     stage = AddKeys(Schema(fields=(Field(name="x", dtype="int32", shape=(None, None)),)))
-    with pytest.raises(InputError, match="field 'x': .* can't be part of a sample key; set read.key to other fields"):
+    with pytest.raises(InputError, match=r"field 'x': .* can't be part of a sample key; set read.key to other fields"):
         stage(pa.RecordBatch.from_pydict({"x": array}))
 
 
@@ -150,7 +148,7 @@ def test_every_element_comes_at_every_position_equally_often(n: int) -> None:
 
 @pytest.mark.parametrize("n", [3, 4])
 def test_every_order_of_a_few_comes(n: int) -> None:
-    every = {order: 0 for order in permutations(range(n))}
+    every = dict.fromkeys(permutations(range(n)), 0)
     for key in range(100 * len(every)):
         every[tuple(Permutation(n, key)(np.arange(n)).tolist())] += 1
     assert min(every.values()) > 50

@@ -120,9 +120,7 @@ def test_a_process_before_the_last_boot_is_dead(storage: LocalStorage, stranger:
 
 
 @pytest.mark.parametrize("age, stale", [(STALE_SECONDS - 20, False), (STALE_SECONDS + 5, True)])
-def test_a_minute_without_a_beat(
-    storage: LocalStorage, stranger: subprocess.Popen[bytes], age: float, stale: bool
-) -> None:
+def test_a_minute_without_a_beat(storage: LocalStorage, stranger: subprocess.Popen[bytes], age: float, stale: bool) -> None:
     """Of a process that hangs, and of one on another host, of which nothing else is known."""
     put(storage, owner(stranger.pid), age)
     assert _taken_over(storage) is stale

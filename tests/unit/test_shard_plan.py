@@ -51,7 +51,7 @@ def held(parts: list[PartPlan]) -> int:
 
 @given(plans())
 def test_every_place_lies_in_one_part_or_is_dropped(made: tuple[int, ShardOptions, ShardPlan]) -> None:
-    samples, options, plan = made
+    samples, _, plan = made
     places = [place for part in plan.parts for place in range(part.first, part.stop)]
     assert places == list(range(samples - plan.dropped["train"]))
     assert plan.published["train"] == samples - plan.dropped["train"] + plan.padded["train"]

@@ -118,7 +118,8 @@ def _probe(column: Column, array: pa.Array) -> list[tuple[int, bytes]]:
     rows = sorted({int(share * (len(array) - 1)) for share in _READ_BACK})
     if column.physical_dtype is None:
         return [(row, array[row].as_py()) for row in rows]
-    return [(row, np.asarray(array[row].as_py()).astype(column.physical_dtype).tobytes()) for row in rows]
+    numbers = ((row, array.slice(row, 1).to_numpy(zero_copy_only=False)) for row in rows)  # a Python float loses a NaN's bits
+    return [(row, number.astype(column.physical_dtype).tobytes()) for row, number in numbers]
 
 
 def _lengths(array: pa.Array) -> npt.NDArray[np.int64]:

@@ -94,8 +94,8 @@ def key_column(array: pa.Array, shape: tuple[int, ...] = (), dtype: str | None =
     """The canonical form of an Arrow column as read.
 
     A fixed-size binary column is an array of `shape` and `dtype` in C order; a list of numbers is an array of one dimension, of
-    more where fixed-size lists are in it; numbers, booleans, timestamps, strings and binary (pictures and `numpy.save` cells too) stand for themselves. Raises
-    TypeError for another type.
+    more where fixed-size lists are in it; numbers, booleans, timestamps, strings and binary (pictures and `numpy.save` cells
+    too) stand for themselves. Raises TypeError for another type.
     """
     kind = array.type
     if pa.types.is_null(kind):
@@ -122,7 +122,7 @@ def key_column(array: pa.Array, shape: tuple[int, ...] = (), dtype: str | None =
         tag = numbers.dtype.str
     else:
         raise TypeError(f"a {kind} column can't be part of a sample key")
-    matrix = np.ascontiguousarray(numbers).view(np.uint8).reshape(len(array), -1)
+    matrix = np.ascontiguousarray(numbers).view(np.uint8).reshape(len(array), numbers.dtype.itemsize)
     if not array.null_count:
         return KeyColumn(matrix=matrix, tag=tag)
     valid = array.is_valid().to_pylist()

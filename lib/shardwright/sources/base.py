@@ -27,7 +27,8 @@ class InputFile:
 @dataclass(frozen=True, kw_only=True)
 class Task:
     """A piece of the input that one Spark task reads: files, and the units [start, stop) in them (what a unit is, the format
-    says: a row, a row group; of no meaning where a task reads its files whole)."""
+    says: a row, a row group; of no meaning where a task reads its files whole).
+    """
 
     files: tuple[InputFile, ...]
     start: int

@@ -15,8 +15,10 @@ def plan_text(config: Config) -> str:
     split = config.split.column or ", ".join(f"{k} {v:g}" for k, v in (config.split.fractions or {"train": 1.0}).items())
     passes = [
         f"read     {config.read.format} from {', '.join(config.read.paths)}: read, clean, split ({split}), stage",
-        "number   samples of equal key, where there are any",
-        f"place    find where each part of {config.shard.count} shards begins (remainder: {config.shard.remainder})",
+        (
+            f"place    find where each part of {config.shard.count} shards begins (remainder: {config.shard.remainder});"
+            " number samples of equal key"
+        ),
         f"write    parts with checksums and statistics (standardised at read: {standardised})",
         f"publish  {config.output}",
     ]

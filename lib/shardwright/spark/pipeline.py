@@ -1,8 +1,8 @@
 """The recipe: from an input to a published version.
 
 Passes, each of which Spark runs at once: *read* (read, clean and split fused into one function over batches, samples staged),
-*number* (samples of equal key, where there are any), *place* (which place begins each part), *write* (every part, with its
-statistics). Each leaves its result in the attempt's directory, so that a killed run goes on after the last finished one.
+*place* (which place begins each part; where samples have equal keys, they are numbered first), *write* (every part, with its
+statistics). Reading and writing leave their results in the attempt's directory, so that a killed run goes on after them.
 """
 
 from __future__ import annotations
@@ -24,14 +24,7 @@ from shardwright.sources import Source, open_source
 from shardwright.sources.columns import declare, infer, normal_type
 from shardwright.spark.assemble import Assembly
 from shardwright.spark.exchange import IndexExchange
-from shardwright.spark.index_frame import (
-    CountPlaces,
-    check_conflicts,
-    find_boundaries,
-    number_repeated,
-    read_index,
-    repeated_keys,
-)
+from shardwright.spark.index import CountPlaces, IndexFiles, find_boundaries, number_repeated
 from shardwright.spark.progress import Passes
 from shardwright.spark.provenance import provenance
 from shardwright.spark.reading import REPORT, FrameRows, ReadPass, ReadReport, Rows, SourceRows
@@ -150,16 +143,14 @@ class _Job:
         self._passes = Passes(self._spark.sparkContext, quiet=quiet)
 
     def run(self, standing: Published | None) -> Published:
-        """Read, number, place, write, publish."""
+        """Read, place, write, publish."""
         once, passes = self._publication.once, self._passes
         report = ReadReport.from_json(once("read", self._read))
         self._say_read(report)
         self._check_rejected(report)
-        files, report = self._numbered(report)
-        index = read_index(self._spark, self._directory, files, self._exchange)
         sizes = {name: SplitSize(report.samples[name], report.bytes[name]) for name in report.samples}
         plan = plan_shards(sizes, self._recipe.shard)
-        parts = [PartReport.from_json(text) for text in once("write", lambda: self._write(index, report, plan))]
+        parts = [PartReport.from_json(text) for text in once("write", lambda: self._write(report, plan))]
         passes.say(f"write    {sum(plan.published.values()):,} samples in {len(parts)} parts of {len(plan.parts)} planned")
         return self._publish(standing, report, plan, parts)
 
@@ -201,46 +192,13 @@ class _Job:
                 f"{'; '.join(report.first_reasons)} (all of them, with their reasons: {self._directory / 'quarantine'})"
             )
 
-    def _numbered(self, report: ReadReport) -> tuple[list[str], ReadReport]:
-        """Files of the index with the occurrences of equal keys numbered, and the counts of places after that."""
-        staged = [f"index/{name}" for name in report.index_files]
-        if self._work.sample_per_file and not self._recipe.key:
-            return staged, report  # one file, one path, one key
-        numbered = self._publication.once("number", lambda: self._number(staged))
-        if numbered is None:
-            return staged, report
-        report.bins = ReadReport.from_json(numbered["report"]).bins
-        return numbered["files"], report
-
-    def _number(self, staged: list[str]) -> dict[str, Any] | None:
-        index = read_index(self._spark, self._directory, staged, self._exchange)
-        with self._passes.show("number"):
-            repeated = repeated_keys(index).cache()
-            try:
-                if repeated.isEmpty():
-                    return None
-                if self._recipe.duplicate_keys == "error":
-                    check_conflicts(repeated)
-                numbered = number_repeated(index, repeated, self._recipe.shard.seed, self._exchange)
-                directory = self._directory / "numbered"
-                numbered.write.mode("overwrite").parquet(f"file://{directory}")
-            finally:
-                repeated.unpersist()
-        files = [f"numbered/{path.name}" for path in sorted(directory.glob("part-*.parquet"))]
-        total = ReadReport()
-        for text in self._collect("number", read_index(self._spark, self._directory, files, self._exchange), CountPlaces()):
-            total.merge(ReadReport.from_json(text))
-        return {"files": files, "report": total.to_json()}
-
-    def _write(self, index: DataFrame, report: ReadReport, plan: ShardPlan) -> list[str]:
+    def _write(self, report: ReadReport, plan: ShardPlan) -> list[str]:
         self._publication.attempt.delete("parts")
         self._publication.attempt.make_directory("parts")
-        with self._passes.show("place"):
-            keys = find_boundaries(index, report, plan.parts)
+        index, keys = self._place(report, plan)
         recipe = self._recipe
-        routed = index.mapInArrow(
-            RoutePass(routes(plan.parts, keys), self._exchange), from_arrow_schema(routed_schema(self._exchange))
-        )
+        route = RoutePass(index, routes(plan.parts, keys), self._exchange)
+        routed = index.numbers(self._spark).mapInArrow(route, from_arrow_schema(routed_schema(self._exchange)))
         write = WritePass(
             schema=self._work.schema, parts=plan.parts, padded=plan.padded, exchange=self._exchange,
             directory=self._directory / "parts", compress=recipe.shard.compress,
@@ -248,6 +206,32 @@ class _Job:
             decoded=recipe.standardise.fields,
         )  # fmt: skip
         return self._collect("write", routed.repartitionById(len(plan.parts), sf.col(PART)), write)
+
+    def _place(self, report: ReadReport, plan: ShardPlan) -> tuple[IndexFiles, dict[str, dict[int, bytes]]]:
+        """The index with every sample's final place, and the place keys at which parts begin."""
+        index = IndexFiles(self._directory / "index", tuple(report.index_files))
+        with self._passes.show("place"):
+            keys = find_boundaries(self._spark, index, report, plan.parts)
+            if keys is None:
+                index, numbered = self._number(index)
+                keys = find_boundaries(self._spark, index, numbered, plan.parts)
+        assert keys is not None  # numbered keys are unique
+        return index, keys
+
+    def _number(self, index: IndexFiles) -> tuple[IndexFiles, ReadReport]:
+        """The index with the occurrences of equal keys numbered, and the counts of places after that."""
+        recipe = self._recipe
+        frame = number_repeated(
+            index.frame(self._spark, self._exchange), recipe.shard.seed, self._exchange,
+            conflicts_are_errors=recipe.duplicate_keys == "error",
+        )  # fmt: skip
+        directory = self._directory / "numbered"
+        frame.write.mode("overwrite").parquet(f"file://{directory}")
+        numbered = IndexFiles(directory, tuple(sorted(path.name for path in directory.glob("part-*.parquet"))))
+        total = ReadReport()
+        for text in self._collect("number", numbered.numbers(self._spark), CountPlaces(numbered)):
+            total.merge(ReadReport.from_json(text))
+        return numbered, total
 
     def _collect(self, name: str, frame: DataFrame, work: Callable[..., Any]) -> list[str]:
         with self._passes.show(name):

@@ -80,6 +80,6 @@ def _terminal_console(quiet: bool) -> Console | None:
         return Console(stderr=True)
     try:
         named = os.environ.get("SHARDWRIGHT_TERMINAL")
-        return Console(file=open(named, "w"), force_terminal=True) if named else None  # noqa: SIM115 - open while we run
+        return Console(file=open(named, "w"), force_terminal=True) if named else None
     except OSError:
         return None

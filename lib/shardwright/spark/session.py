@@ -35,9 +35,7 @@ def executor_errors() -> Iterator[None]:
     try:
         yield
     except PySparkException as error:
-        found = re.search(
-            r"^shardwright\.errors\.(\w+): (.*?)(?=\s*\n *SQLSTATE|\n\s*at |\n\n|\Z)", str(error), re.M | re.S
-        )
+        found = re.search(r"^shardwright\.errors\.(\w+): (.*?)(?=\s*\n *SQLSTATE|\n\s*at |\n\n|\Z)", str(error), re.M | re.S)
         kind = getattr(errors, found.group(1), None) if found else None
         if found is None or not (isinstance(kind, type) and issubclass(kind, errors.ShardwrightError)):
             raise

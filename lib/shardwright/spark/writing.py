@@ -23,6 +23,7 @@ from shardwright.format.layout import PAD, Column, columns
 from shardwright.format.part import PartWriter
 from shardwright.schema import Schema
 from shardwright.spark.exchange import Exchange
+from shardwright.spark.index import IndexFiles
 from shardwright.spark.reading import REPORT
 from shardwright.stages.shard import PartPlan, as_sortable
 from shardwright.stages.standardise import CollectStatistics
@@ -71,13 +72,14 @@ def routed_schema(exchange: Exchange) -> pa.Schema:
 class RoutePass:
     """Gives every index row the number of its part; drops what is left over; repeats what is padded."""
 
+    index: IndexFiles
     routes: dict[str, SplitRoutes]
     exchange: Exchange
 
-    def __call__(self, batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
-        """Index rows to routed rows."""
+    def __call__(self, numbers: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+        """Numbers of index files to routed rows."""
         schema = routed_schema(self.exchange)
-        for batch in batches:
+        for batch in self.index.read(numbers, ["split", *schema.names[2:]]):
             for split, route in self.routes.items():
                 own = batch.filter(pc.equal(batch["split"], split))
                 for number, pad, rows in self._parts(route, own):

@@ -7,7 +7,7 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from shardwright.errors import InputError
 from shardwright.format.layout import KEY
@@ -37,6 +37,13 @@ class ReadOptions(BaseModel):
     """What to do with samples of one configured key and different contents."""
     task_bytes: int = Field(default=128 * 2**20, ge=1)
     """Bytes of input that one task reads; of no influence on the result."""
+
+    @field_validator("path", mode="before")
+    @classmethod
+    def _check_path(cls, path: object) -> object:
+        if isinstance(path, str) or (isinstance(path, (list, tuple)) and path and all(isinstance(one, str) for one in path)):
+            return path
+        raise ValueError("expected a path, or a list of paths")
 
     @property
     def paths(self) -> tuple[str, ...]:

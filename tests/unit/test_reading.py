@@ -1,0 +1,162 @@
+"""The reading pass without Spark: its report adds up however the work was cut, and survives JSON."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from shardwright.format.layout import columns
+from shardwright.hashing import path_keys, place_keys
+from shardwright.schema import Field, Schema
+from shardwright.spark.exchange import IndexExchange
+from shardwright.spark.reading import MAX_REASONS, ReadPass, ReadReport, encoded_bytes
+from shardwright.stages import SOURCE
+from shardwright.stages.clean import Clean
+from shardwright.stages.read import AddKeys
+from shardwright.stages.shard import BINS, bins_of
+from shardwright.stages.split import Split, SplitOptions
+
+SCHEMA = Schema(fields=(Field(name="x", dtype="uint8", shape=(2,)), Field(name="y", dtype="int8")))
+
+
+def report_of(numbers: Sequence[int]) -> ReadReport:
+    """A report of samples that are numbers, in two splits."""
+    report = ReadReport(read=len(numbers), quarantined=len(numbers) // 3)
+    if numbers:
+        names = pa.array(["odd" if number % 2 else "even" for number in numbers])
+        report.count(names, place_keys(0, path_keys([str(n) for n in numbers])), np.array(numbers, np.int64))
+        report.index_files = [f"{numbers[0]}.parquet"]
+        report.first_reasons = [f"{number:03d}" for number in numbers][:MAX_REASONS]
+    return report
+
+
+def plain(report: ReadReport) -> dict[str, object]:
+    return {**vars(report), "bins": {name: bins.tolist() for name, bins in report.bins.items()}}
+
+
+@given(st.lists(st.lists(st.integers(0, 999), max_size=12), min_size=1, max_size=4))
+def test_merging_is_counting_all_at_once(tasks: list[list[int]]) -> None:
+    total = ReadReport()
+    for numbers in tasks[::-1]:
+        total.merge(ReadReport.from_json(report_of(numbers).to_json()))
+    every = [number for numbers in tasks for number in numbers]
+    whole = report_of(every)
+    assert (total.read, total.samples, total.bytes) == (whole.read, whole.samples, whole.bytes)
+    assert plain(total)["bins"] == plain(whole)["bins"]
+    assert total.samples == Counter("odd" if number % 2 else "even" for number in every)
+    assert total.first_reasons == sorted(reason for ns in tasks for reason in report_of(ns).first_reasons)[:MAX_REASONS]
+    assert total.index_files == sorted(name for ns in tasks for name in report_of(ns).index_files)
+
+
+@given(st.lists(st.integers(0, 999), max_size=20))
+def test_a_report_survives_json(numbers: list[int]) -> None:
+    report = report_of(numbers)
+    again = ReadReport.from_json(report.to_json())
+    assert plain(again) == plain(report)
+    assert again.to_json() == report.to_json()
+    assert isinstance(again.samples, Counter)
+
+
+def test_bins_are_few_in_a_small_task_and_all_fit_in_a_large_one() -> None:
+    assert len(report_of([1, 2, 3]).to_json()) < 400
+    full = ReadReport(bins={"train": np.full(BINS, 2**40)})
+    assert ReadReport.from_json(full.to_json()).bins["train"].tolist() == [2**40] * BINS
+
+
+@dataclass(frozen=True)
+class _Batches:
+    """Rows that are already there."""
+
+    batches: tuple[pa.RecordBatch, ...]
+
+    def __call__(self, batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+        yield from self.batches
+
+
+def samples(count: int, bad: Sequence[int] = ()) -> pa.RecordBatch:
+    values = {
+        "x": pa.array([[row % 256, row // 256] for row in range(count)], pa.list_(pa.uint8())),
+        "y": pa.array([1000 if row in bad else row % 100 for row in range(count)], pa.int16()),
+        SOURCE: pa.array([f"in#{row}" for row in range(count)]),
+    }
+    return pa.RecordBatch.from_pydict(values)
+
+
+def run(directory: Path, *batches: pa.RecordBatch) -> ReadReport:
+    for name in ("data", "index", "quarantine"):
+        (directory / name).mkdir(parents=True)
+    maps = (AddKeys(SCHEMA), Clean(SCHEMA), Split(SCHEMA, SplitOptions(fractions={"a": 0.5, "b": 0.5})))
+    read = ReadPass(
+        rows=_Batches(batches), maps=maps, schema=SCHEMA, exchange=IndexExchange(directory / "data"), directory=directory,
+        seed=3, compress=(),
+    )  # fmt: skip
+    (answer,) = read(iter(()))
+    return ReadReport.from_json(answer["report"][0].as_py())
+
+
+def test_the_pass(tmp_path: Path) -> None:
+    report = run(tmp_path, samples(40, bad=[7, 30]), samples(0))
+    assert (report.read, report.quarantined, sum(report.samples.values())) == (40, 2, 38)
+    (name,) = report.index_files
+    index = pq.read_table(tmp_path / "index" / name)
+    assert Counter(index["split"].to_pylist()) == report.samples
+    assert index["key"].to_pylist() == index["content"].to_pylist()
+    bins = bins_of(np.frombuffer(b"".join(index["place_key"].to_pylist()), np.uint8).reshape(38, -1))
+    assert np.array_equal(sum(report.bins.values()), np.bincount(bins, minlength=BINS))
+    layout = columns(SCHEMA)
+    (array,) = IndexExchange(tmp_path / "data").fetch(index, layout[:1])
+    assert sorted(cell[-2:] for cell in array.to_pylist()) == [bytes([row, 0]) for row in range(40) if row not in (7, 30)]
+
+
+def test_rejected_samples_are_kept_with_stage_field_reason_and_source(tmp_path: Path) -> None:
+    report = run(tmp_path, samples(9, bad=[4]))
+    (name,) = report.quarantine_files
+    (row,) = pq.read_table(tmp_path / "quarantine" / name).to_pylist()
+    assert row == {
+        "stage": "clean", "field": "y", "reason": "1000 is outside [-128, 127]", "source": "in#4", "sample_x": [4, 0],
+        "sample_y": 1000,
+    }  # fmt: skip
+    assert report.first_reasons == ["in#4: field 'y': 1000 is outside [-128, 127]"]
+
+
+def test_nothing_to_read(tmp_path: Path) -> None:
+    report = run(tmp_path)
+    assert (report.read, report.samples, report.quarantine_files) == (0, Counter(), [])
+    assert pq.read_metadata(tmp_path / "index" / report.index_files[0]).num_rows == 0
+
+
+@pytest.mark.parametrize("cut", [1, 5, 11])
+def test_the_same_index_however_batches_are_cut(tmp_path: Path, cut: int) -> None:
+    whole = samples(11, bad=[2])
+    trees = []
+    for number, batches in enumerate([(whole,), (whole.slice(0, cut), whole.slice(cut))]):
+        report = run(tmp_path / str(number), *batches)
+        table = pq.read_table(tmp_path / str(number) / "index" / report.index_files[0])
+        trees.append((table.drop_columns(["file"]), json.loads(report.to_json())["bins"]))
+    assert trees[0] == trees[1]
+
+
+def test_encoded_bytes() -> None:
+    schema = Schema.model_validate(
+        {
+            "fields": [
+                {"name": "cell", "dtype": "uint8", "shape": (2, 2)},
+                {"name": "number", "dtype": "uint16"},
+                {"name": "text", "dtype": "string"},
+                {"name": "flag", "dtype": "bool"},
+            ]
+        }
+    )
+    batch = pa.RecordBatch.from_pydict({"text": pa.array(["", "é", None, "abc"]).slice(1)})
+    fixed = (128 + 4) + 4 + 1 + 16
+    assert encoded_bytes(batch, columns(schema)).tolist() == [fixed + 4 + 2, fixed + 4, fixed + 4 + 3]
