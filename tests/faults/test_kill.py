@@ -107,9 +107,7 @@ def report() -> Iterator[list[str]]:
 
 
 @pytest.mark.long
-def test_kill_at_random_points(
-    spark: SparkSession, source: Path, undisturbed: Path, tmp_path: Path, report: list[str]
-) -> None:
+def test_kill_at_random_points(spark: SparkSession, source: Path, undisturbed: Path, tmp_path: Path, report: list[str]) -> None:
     began = time.monotonic()
     shutil.copytree(undisturbed / "v000001", tmp_path / "timed/v000001")
     assert start(source, tmp_path / "timed", NEVER).wait(timeout=600) == 0

@@ -81,6 +81,17 @@ def test_split_thresholds(case: dict[str, Any]) -> None:
     assert split._thresholds.tolist() == case["thresholds"]
 
 
+def test_a_hash_that_is_the_threshold_belongs_to_the_next_split() -> None:
+    split = Split(Schema(fields=(Field(name="x", dtype="int8"),)), SplitOptions(fractions={"a": 0.5, "b": 0.5}, seed=3))
+    key = path_keys(["x"])
+    threshold = keyed_hash(3, "split", key)
+    column = pa.array([key.tobytes()], pa.binary(16))
+    for thresholds, name in ((threshold, "b"), (threshold + np.uint64(1), "a")):
+        split._thresholds = thresholds
+        kept, _ = split(pa.RecordBatch.from_pydict({"_key": column}))
+        assert kept["_split"].to_pylist() == [name]
+
+
 @pytest.mark.parametrize(
     "value, text",
     [

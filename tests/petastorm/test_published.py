@@ -89,7 +89,7 @@ def test_petastorms_own_sharding_of_the_published_layout(mnist: Path, petastorm_
 
 
 def test_photographs_are_decoded(spark: SparkSession, petastorm_oracle: Oracle, tmp_path: Path) -> None:
-    """Stock decodes by OpenCV. A PNG has one decoding; two JPEG decoders may differ by a few levels."""
+    """Stock decodes by OpenCV. A PNG has one decoding; other builds of a JPEG decoder may round differently."""
     values = {
         "name": "photos", "read": {"format": "images", "path": str(SAMPLES / "photos")},
         "shard": {"count": 2, "remainder": "spread", "row_group_bytes": 200_000}, "publish": {"path": str(tmp_path / "photos")},
@@ -108,7 +108,7 @@ def test_photographs_are_decoded(spark: SparkSession, petastorm_oracle: Oracle, 
         expected = np.asarray(imagecodecs.imread(raw["image"]))
         assert (row["image"].dtype, row["image"].shape) == (np.dtype("uint8"), expected.shape)
         off = np.abs(row["image"].astype(int) - expected)
-        assert off.max() <= (0 if path.suffix == ".png" else 4), path.name
+        assert off.max() <= (0 if path.suffix == ".png" else 3), path.name
         assert off.mean() <= (0 if path.suffix == ".png" else 0.1), path.name
 
 

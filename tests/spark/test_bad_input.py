@@ -52,7 +52,10 @@ def _lie(folder: Path) -> None:
 
 @pytest.mark.parametrize(
     ("damage", "message"),
-    [(_cut_gzip, r"images-idx3-ubyte\.gz.*Truncated compressed stream\)$"), (_lie, r"expected 2001 values as in .*images-idx3-ubyte\.gz, found 2000")],
+    [
+        (_cut_gzip, r"images-idx3-ubyte\.gz.*Truncated compressed stream\)$"),
+        (_lie, r"expected 2001 values as in .*images-idx3-ubyte\.gz, found 2000"),
+    ],
 )
 def test_damaged_idx(tmp_path: Path, damage: Callable[[Path], None], message: str) -> None:
     source = tmp_path / "in"
@@ -66,7 +69,9 @@ def test_mixed_shapes_of_files(tmp_path: Path) -> None:
     source = write_digits(tmp_path / "in", [np.arange(100)], ["a"])
     write_idx(source / "b-images-idx3-ubyte", np.zeros((10, 27, 28), np.uint8))
     write_idx(source / "b-labels-idx1-ubyte", np.zeros(10, np.uint8))
-    with pytest.raises(errors.InputError, match=r"b-images-\S+: expected uint8 \(28, 28\) as in \S+a-images-\S+, found uint8 \(27, 28\)"):
+    with pytest.raises(
+        errors.InputError, match=r"b-images-\S+: expected uint8 \(28, 28\) as in \S+a-images-\S+, found uint8 \(27, 28\)"
+    ):
         prepare(config(source, tmp_path / "out"), quiet=True)
 
 
@@ -138,7 +143,10 @@ def test_other_inputs_give_a_new_version(tmp_path: Path) -> None:
 
 
 def test_a_second_prepare_while_one_runs(tmp_path: Path) -> None:
-    with Lock(LocalStorage(tmp_path / "out")), pytest.raises(errors.LockedError, match=r"another publish holds .*: process \d+"):
+    with (
+        Lock(LocalStorage(tmp_path / "out")),
+        pytest.raises(errors.LockedError, match=r"another publish holds .*: process \d+"),
+    ):
         prepare(config(MNIST, tmp_path / "out"), quiet=True)
 
 

@@ -93,7 +93,7 @@ def test_pyarrow_dataset(split: Path, expected: list[Row]) -> None:
 
 
 def test_all_engines_read_nulls_texts_and_times_alike(spark: SparkSession, tmp_path: Path) -> None:
-    fields = [
+    fields: list[dict[str, Any]] = [
         {"name": "id", "dtype": "int64"}, {"name": "text", "dtype": "string", "nullable": True},
         {"name": "taken", "dtype": "timestamp", "nullable": True}, {"name": "flag", "dtype": "bool"},
         {"name": "half", "dtype": "float16"}, {"name": "word", "dtype": "uint16"},

@@ -89,9 +89,7 @@ def test_same_bits_for_any_partitioning_of_a_frame(
 ) -> None:
     images, labels = digits()
     rows = [(image.tobytes(), int(label)) for image, label in zip(images, labels, strict=True)]
-    schema = Schema(
-        fields=(Field(name="image", dtype="uint8", shape=(28, 28)), Field(name="label", dtype="uint8"))
-    )
+    schema = Schema(fields=(Field(name="image", dtype="uint8", shape=(28, 28)), Field(name="label", dtype="uint8")))
     frame = spark.createDataFrame(rows, "image binary, label int").repartition(partitions)
     written = write_dataset(
         frame, str(tmp_path / "mnist"), shards=4, schema=schema, standardise=StandardiseOptions(fields=("image",)), quiet=True

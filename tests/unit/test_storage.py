@@ -114,10 +114,18 @@ def test_a_write_replaces_and_leaves_nothing_else(local: LocalStorage) -> None:
     assert local.names() == ["f"]
 
 
-@pytest.mark.parametrize("broken", ["fsync", "replace"])
+@pytest.mark.parametrize("broken", ["write", "replace"])
 def test_a_write_that_fails_leaves_the_old_file(local: LocalStorage, broken: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    def write_half(self: Path, data: bytes) -> int:
+        with open(self, "wb") as file:
+            file.write(data[: len(data) // 2])
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
     local.write("f", b"one")
-    monkeypatch.setattr(os, broken, _raise(errno.EIO))
+    if broken == "write":
+        monkeypatch.setattr(Path, "write_bytes", write_half)
+    else:
+        monkeypatch.setattr(os, "replace", _raise(errno.EIO))
     with pytest.raises(OSError, match="Input/output error"):
         local.write("f", b"two")
     assert local.read("f") == b"one"
@@ -223,7 +231,7 @@ def test_what_an_operator_can_mend(
     local: LocalStorage, monkeypatch: pytest.MonkeyPatch, write: Callable[[LocalStorage], object], number: int, message: str
 ) -> None:
     local.write("there", b"")
-    for function in ("fsync", "rename", "link", "mkdir"):
+    for function in ("replace", "rename", "link", "mkdir"):
         monkeypatch.setattr(os, function, _raise(number))
     with pytest.raises(StorageError, match=message):
         write(local)
