@@ -95,10 +95,10 @@ def report() -> Iterator[list[str]]:
     head = [
         "# Kill -9 at random points",
         "",
-        f"`./tests/run --faults` on {datetime.now(UTC).date()}, {platform.system()} {platform.machine()}, {os.cpu_count()} cores.",
+        f"`tests/run --faults`, {datetime.now(UTC).date()}, {platform.system()} {platform.machine()}, {os.cpu_count()} cores.",
         "A prepare job (2,000 digits, a second version of 7 shards) and all its processes are killed after a random time.",
-        "Checked each time: the first version verifies, the re-run's second version is byte for byte that of an undisturbed run,",
-        "and no other file is left.",
+        "Checked each time: the first version verifies, the re-run's second version is byte for byte that of an",
+        "undisturbed run, and no other file is left.",
         "",
         "| killed after | steps done by then | version published by then | old version | re-run | stray files |",
         "| --- | --- | --- | --- | --- | --- |",

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import gzip
+import os
 import shutil
 import subprocess
 import threading
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -19,6 +21,7 @@ from shardwright import errors
 from shardwright.schema import Field, Schema
 from shardwright.spark import prepare, write_dataset
 from shardwright.stages.clean import CleanOptions
+from shardwright.stages.shard import ShardPlan, plan_shards
 from shardwright.storage import LocalStorage, Lock
 from tests.conftest import ROOT, SAMPLES
 from tests.spark.mnist import MNIST, config, digits, tree, write_digits, write_idx
@@ -63,6 +66,21 @@ def test_damaged_idx(tmp_path: Path, damage: Callable[[Path], None], message: st
     damage(source)
     with pytest.raises(errors.InputError, match=message):
         prepare(config(source, tmp_path / "out"), quiet=True)
+
+
+def test_an_input_that_changes_while_it_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    source = write_digits(tmp_path / "in", [np.arange(500)], ["a"])
+    monkeypatch.setattr("shardwright.spark.pipeline.plan_shards", _touching(source / "a-images-idx3-ubyte"))
+    with pytest.raises(errors.InputError, match=r"a-images-idx3-ubyte: was changed while it was read; run the job again"):
+        prepare(config(source, tmp_path / "out"), quiet=True)
+
+
+def _touching(path: Path) -> Callable[..., ShardPlan]:
+    def plan(*arguments: Any) -> ShardPlan:
+        os.utime(path)
+        return plan_shards(*arguments)
+
+    return plan
 
 
 def test_mixed_shapes_of_files(tmp_path: Path) -> None:

@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from shardwright.errors import StorageError
 from shardwright.format.layout import KEY, Column, columns, sample_type
 from shardwright.schema import Schema
-from shardwright.spark.exchange import LONG_VALUE, IndexExchange
+from shardwright.spark.exchange import LONG_VALUE, StagedExchange
 
 SCHEMA = Schema.model_validate(
     {
@@ -55,9 +55,9 @@ def batch(first: int, count: int) -> pa.RecordBatch:
     return pa.RecordBatch.from_pydict({name: pa.array(values[name], STAGED.field(name).type) for name in STAGED.names})
 
 
-def stage(directory: Path, files: Sequence[Sequence[int]]) -> tuple[IndexExchange, pa.Table]:
+def stage(directory: Path, files: Sequence[Sequence[int]]) -> tuple[StagedExchange, pa.Table]:
     """Files with batches of these sizes; the refs of all samples, numbered on."""
-    exchange, refs, first = IndexExchange(directory), [], 0
+    exchange, refs, first = StagedExchange(directory), [], 0
     for sizes in files:
         with exchange.staging(STAGED) as staging:
             for size in sizes:
@@ -98,7 +98,7 @@ def test_it_travels_without_its_memory_maps(tmp_path: Path) -> None:
     exchange.fetch(refs, LAYOUT)
     state = exchange.__getstate__()
     assert state["_opened"] == {}
-    other = IndexExchange.__new__(IndexExchange)
+    other = StagedExchange.__new__(StagedExchange)
     vars(other).update(state)
     assert other.fetch(refs, LAYOUT[:1])[0].to_pylist() == expected(range(4), LAYOUT[0])
 
@@ -109,6 +109,6 @@ def test_every_attempt_has_a_file_of_its_own(tmp_path: Path) -> None:
 
 
 def test_no_space_left(tmp_path: Path) -> None:
-    exchange = IndexExchange(tmp_path)
+    exchange = StagedExchange(tmp_path)
     with pytest.raises(StorageError, match="no space left while writing"), exchange.staging(STAGED):
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))

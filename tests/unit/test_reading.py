@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from shardwright.format.layout import columns
 from shardwright.hashing import path_keys, place_keys
 from shardwright.schema import Field, Schema
-from shardwright.spark.exchange import IndexExchange
+from shardwright.spark.exchange import StagedExchange
 from shardwright.spark.reading import MAX_REASONS, ReadPass, ReadReport, encoded_bytes
 from shardwright.stages import SOURCE
 from shardwright.stages.clean import Clean
@@ -97,7 +97,7 @@ def run(directory: Path, *batches: pa.RecordBatch) -> ReadReport:
         (directory / name).mkdir(parents=True)
     maps = (AddKeys(SCHEMA), Clean(SCHEMA), Split(SCHEMA, SplitOptions(fractions={"a": 0.5, "b": 0.5})))
     read = ReadPass(
-        rows=_Batches(batches), maps=maps, schema=SCHEMA, exchange=IndexExchange(directory / "data"), directory=directory,
+        rows=_Batches(batches), maps=maps, schema=SCHEMA, exchange=StagedExchange(directory / "data"), directory=directory,
         seed=3, compress=(),
     )  # fmt: skip
     (answer,) = read(iter(()))
@@ -114,7 +114,7 @@ def test_the_pass(tmp_path: Path) -> None:
     bins = bins_of(np.frombuffer(b"".join(index["place_key"].to_pylist()), np.uint8).reshape(38, -1))
     assert np.array_equal(sum(report.bins.values()), np.bincount(bins, minlength=BINS))
     layout = columns(SCHEMA)
-    (array,) = IndexExchange(tmp_path / "data").fetch(index, layout[:1])
+    (array,) = StagedExchange(tmp_path / "data").fetch(index, layout[:1])
     assert sorted(cell[-2:] for cell in array.to_pylist()) == [bytes([row, 0]) for row in range(40) if row not in (7, 30)]
 
 

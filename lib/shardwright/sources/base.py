@@ -49,8 +49,22 @@ class Source(Protocol):
     sample_per_file: bool
     """One sample a file: then `_source` is the file's name relative to the root, and the sample key is made from it."""
 
+    @property
+    def addressable(self) -> bool:
+        """Whether later passes can take samples from the input itself, with `unit`, where they would have to be staged else.
+
+        The batches of `read` then also have the columns `_unit` (int32) and `_row` (int64), and all columns are in their
+        `layout.sample_type`.
+        """
+
     def tasks(self, task_bytes: int) -> list[Task]:
         """The input cut into tasks of about `task_bytes` where the format can be cut."""
 
     def read(self, task: Task) -> Iterator[pa.RecordBatch]:
         """The samples of a task. Raises InputError when the file as a whole is not what it claims to be."""
+
+    def unit(self, number: int) -> pa.RecordBatch:
+        """All samples of one unit of an addressable source, in place: nothing is read before it is looked at.
+
+        Raises InputError when a file is no longer what it was when the source was opened.
+        """

@@ -6,6 +6,7 @@ Format: https://yann.lecun.com/exdb/mnist/ (at the end of the page).
 from __future__ import annotations
 
 import math
+import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -16,6 +17,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from shardwright.errors import InputError, SchemaError
+from shardwright.format.layout import sample_type
 from shardwright.schema import Field, Schema
 from shardwright.sources.base import BATCH_BYTES, InputFile, Task
 from shardwright.sources.columns import Declaration, declare
@@ -66,6 +68,30 @@ class IdxSource:
     sets: tuple[tuple[IdxFile, ...], ...]
     sample_per_file: bool = False
 
+    @property
+    def addressable(self) -> bool:
+        """For plain files of single bytes, kept as they are: others are decompressed, or turned to little-endian."""
+        types = {field.name: sample_type(field) for field in self.schema}
+        return all(
+            not member.gzipped and np.dtype(member.dtype).itemsize == 1 and _type(member) == types[member.field]
+            for members in self.sets
+            for member in members
+        )
+
+    def unit(self, number: int) -> pa.RecordBatch:
+        """One set of plain files as memory maps. Raises InputError when a file was changed since it was opened."""
+        arrays = []
+        for member in self.sets[number]:
+            status = os.stat(member.file.path)
+            if (status.st_size, status.st_mtime_ns) != (member.file.bytes, member.file.modified_ns):
+                raise InputError(
+                    f"{member.file.path}: was changed while it was read; run the job again when the input is complete"
+                )
+            with pa.memory_map(member.file.path) as file:
+                file.seek(member.offset)
+                arrays.append(_array(member, file.read_buffer(member.count * member.width), member.count))
+        return pa.RecordBatch.from_arrays(arrays, names=list(self.schema.names))
+
     def tasks(self, task_bytes: int) -> list[Task]:
         """Row ranges of plain files; a set with a gzip file, which can't be entered in the middle, is one task."""
         out = []
@@ -81,13 +107,17 @@ class IdxSource:
 
     def read(self, task: Task) -> Iterator[pa.RecordBatch]:
         """The rows of a task, arrays as fixed-size binary. Raises InputError when a file holds less or more than promised."""
-        members = next(s for s in self.sets if s[0].file == task.files[0])
+        number = next(number for number, members in enumerate(self.sets) if members[0].file == task.files[0])
+        members = self.sets[number]
         rows = max(1, BATCH_BYTES // (sum(member.width for member in members) + _SOURCE_BYTES))
-        names = [*self.schema.names, "_source"]
+        names = [*self.schema.names, "_source", *(["_unit", "_row"] if self.addressable else [])]
         start = task.start
         for arrays in zip(*(_values(member, task, rows) for member in members), strict=True):
             stop = start + len(arrays[0])
-            yield pa.RecordBatch.from_arrays([*arrays, row_sources(task.files[0].name, start, stop)], names=names)
+            columns = [*arrays, row_sources(task.files[0].name, start, stop)]
+            if self.addressable:
+                columns += [pa.repeat(pa.scalar(number, pa.int32()), stop - start), pa.array(np.arange(start, stop))]
+            yield pa.RecordBatch.from_arrays(columns, names=names)
             start = stop
 
 
@@ -235,5 +265,8 @@ def _array(member: IdxFile, buffer: pa.Buffer, count: int) -> pa.Array:
     dtype = np.dtype(member.dtype)
     if dtype.itemsize > 1:
         buffer = pa.py_buffer(np.frombuffer(buffer, dtype.newbyteorder(">")).astype(dtype.newbyteorder("<")))
-    kind = pa.binary(member.width) if member.shape else pa.type_for_alias(member.dtype)
-    return pa.Array.from_buffers(kind, count, [None, buffer])
+    return pa.Array.from_buffers(_type(member), count, [None, buffer])
+
+
+def _type(member: IdxFile) -> pa.DataType:
+    return pa.binary(member.width) if member.shape else pa.type_for_alias(member.dtype)

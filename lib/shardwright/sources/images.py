@@ -32,6 +32,15 @@ class ImagesSource:
         """Travel without the files: a task names its own, and a list of millions would go to every executor."""
         return type(self), (self.schema, (), self.classes)
 
+    @property
+    def addressable(self) -> bool:
+        """Never: a file has to be opened for each sample."""
+        return False
+
+    def unit(self, number: int) -> pa.RecordBatch:
+        """Nothing can be taken from the input without reading it."""
+        raise NotImplementedError
+
     def tasks(self, task_bytes: int) -> list[Task]:
         """Files in order, packed to about `task_bytes`."""
         out: list[Task] = []

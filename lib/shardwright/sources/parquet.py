@@ -51,6 +51,15 @@ class ParquetSource:
         """Travel without the lists of files and row groups: a task names its own."""
         return type(self), (self.schema, (), (), self.partition_types)
 
+    @property
+    def addressable(self) -> bool:
+        """Never: values have to be decoded."""
+        return False
+
+    def unit(self, number: int) -> pa.RecordBatch:
+        """Nothing can be taken from the input without reading it."""
+        raise NotImplementedError
+
     def tasks(self, task_bytes: int) -> list[Task]:
         """Row groups in order, packed to about `task_bytes`: several of one file, or several whole files."""
         out: list[Task] = []

@@ -1,14 +1,15 @@
 """How the bytes of a sample get from the task that read it to the task that writes its part.
 
-`IndexExchange` suits a local disk: the bytes are staged in files, only (file, row) goes through Spark's shuffle, and the
-writing task gathers them from memory maps. Another exchange gives its rows other columns and hands back the same samples.
+What suits a local disk: only (file, row) goes through Spark's shuffle, and the writing task gathers the bytes from memory
+maps: of the input itself where it can be addressed (`SourceExchange`), else of files that the reading tasks staged
+(`StagedExchange`). Another exchange gives its rows other columns and hands back the same samples.
 """
 
 from __future__ import annotations
 
 import uuid
 from collections.abc import Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 from typing import Protocol
 
@@ -17,6 +18,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from shardwright.format.layout import Column
+from shardwright.sources import Source
 from shardwright.storage.local import clear_errors
 
 LONG_VALUE = 4096
@@ -24,7 +26,7 @@ LONG_VALUE = 4096
 
 
 class Staging(Protocol):
-    """The writing half, one per task: takes samples, gives the columns that go through the shuffle."""
+    """The sending half, one per task."""
 
     def stage(self, batch: pa.RecordBatch) -> dict[str, pa.Array]:
         """Keep the samples; the columns that find them again."""
@@ -37,33 +39,25 @@ class Exchange(Protocol):
     """The columns that go through the shuffle."""
 
     def staging(self, schema: pa.Schema) -> AbstractContextManager[Staging]:
-        """A context that gives a `Staging` for one task."""
+        """A context that gives a `Staging` for one task; `schema` names the columns to keep, in their sample types."""
 
     def fetch(self, refs: pa.Table, columns: Sequence[Column]) -> list[pa.Array]:
-        """The samples that the rows of `refs` name, in that order, one array of type `layout.sample_type` per column; a fixed
-        array has the column's header in front of each value.
+        """The samples that the rows of `refs` name, in that order, one array of type `layout.sample_type` per column.
+
+        A fixed array has the column's header in front of each value.
         """
 
 
-class IndexExchange:
-    """Stages samples as uncompressed Arrow IPC files in a local directory, one per task attempt."""
+class _MappedExchange:
+    """Gathers samples from record batches that lie in memory maps."""
 
     columns = (pa.field("file", pa.binary()), pa.field("row", pa.int64()))
 
-    def __init__(self, directory: Path) -> None:
-        self._directory = directory
-        self._opened: dict[bytes, _StagedFile] = {}
+    def __init__(self) -> None:
+        self._opened: dict[bytes, _Batches] = {}
 
     def __getstate__(self) -> dict[str, object]:
-        return {"_directory": self._directory, "_opened": {}}  # memory maps stay in their process
-
-    @contextmanager
-    def staging(self, schema: pa.Schema) -> Iterator[Staging]:
-        """A file of its own for this attempt of a task."""
-        name = uuid.uuid4()
-        path = self._directory / f"{name.hex}.arrow"
-        with clear_errors(path), pa.OSFile(str(path), "wb") as sink, pa.ipc.new_file(sink, schema) as writer:
-            yield _Staging(name.bytes, writer)
+        return {**vars(self), "_opened": {}}  # memory maps stay in their process
 
     def fetch(self, refs: pa.Table, columns: Sequence[Column]) -> list[pa.Array]:
         """The samples in the order of `refs`, each file and batch visited once."""
@@ -73,23 +67,44 @@ class IndexExchange:
         groups = []
         for code, name in enumerate(files.dictionary.to_pylist()):
             where = np.flatnonzero(codes == code)
-            groups += [(where[picked], batch, inside) for picked, batch, inside in self._open(name).locate(rows[where])]
+            if name not in self._opened:
+                self._opened[name] = _Batches(self._open(name))
+            groups += [(where[picked], batch, inside) for picked, batch, inside in self._opened[name].locate(rows[where])]
         return [_gather(groups, column, len(rows)) for column in columns]
 
-    def _open(self, name: bytes) -> _StagedFile:
-        if name not in self._opened:
-            self._opened[name] = _StagedFile(self._directory / f"{uuid.UUID(bytes=name).hex}.arrow")
-        return self._opened[name]
+    def _open(self, name: bytes) -> list[pa.RecordBatch]:
+        raise NotImplementedError
 
 
-class _Staging:
-    def __init__(self, name: bytes, writer: pa.RecordBatchFileWriter) -> None:
+class StagedExchange(_MappedExchange):
+    """Stages samples as uncompressed Arrow IPC files in a local directory, one per task attempt."""
+
+    def __init__(self, directory: Path) -> None:
+        super().__init__()
+        self._directory = directory
+
+    @contextmanager
+    def staging(self, schema: pa.Schema) -> Iterator[Staging]:
+        """A file of its own for this attempt of a task."""
+        name = uuid.uuid4()
+        path = self._directory / f"{name.hex}.arrow"
+        with clear_errors(path), pa.OSFile(str(path), "wb") as sink, pa.ipc.new_file(sink, schema) as writer:
+            yield _FileStaging(name.bytes, schema, writer)
+
+    def _open(self, name: bytes) -> list[pa.RecordBatch]:
+        reader = pa.ipc.open_file(pa.memory_map(str(self._directory / f"{uuid.UUID(bytes=name).hex}.arrow")))
+        return [reader.get_batch(number) for number in range(reader.num_record_batches)]
+
+
+class _FileStaging:
+    def __init__(self, name: bytes, schema: pa.Schema, writer: pa.RecordBatchFileWriter) -> None:
         self._name = name
+        self._schema = schema
         self._writer = writer
         self._rows = 0
 
     def stage(self, batch: pa.RecordBatch) -> dict[str, pa.Array]:
-        self._writer.write_batch(batch)
+        self._writer.write_batch(batch.select(self._schema.names).cast(self._schema))
         first, self._rows = self._rows, self._rows + batch.num_rows
         return {
             "file": pa.repeat(pa.scalar(self._name, pa.binary()), batch.num_rows),
@@ -97,11 +112,34 @@ class _Staging:
         }
 
 
-class _StagedFile:
-    def __init__(self, path: Path) -> None:
-        reader = pa.ipc.open_file(pa.memory_map(str(path)))
-        self._batches = [reader.get_batch(number) for number in range(reader.num_record_batches)]
-        self._ends = np.cumsum([batch.num_rows for batch in self._batches])
+class SourceExchange(_MappedExchange):
+    """Takes samples from an addressable source a second time; nothing is staged."""
+
+    def __init__(self, source: Source) -> None:
+        super().__init__()
+        self._source = source
+
+    def staging(self, schema: pa.Schema) -> AbstractContextManager[Staging]:  # noqa: ARG002 - the protocol's
+        """What finds samples in the source again."""
+        return nullcontext(_SourceStaging())
+
+    def _open(self, name: bytes) -> list[pa.RecordBatch]:
+        return [self._source.unit(int.from_bytes(name, "little"))]
+
+
+class _SourceStaging:
+    def stage(self, batch: pa.RecordBatch) -> dict[str, pa.Array]:
+        units = batch["_unit"].dictionary_encode()
+        names = pa.array([number.to_bytes(4, "little") for number in units.dictionary.to_pylist()], pa.binary())
+        return {"file": names.take(units.indices), "row": batch["_row"]}
+
+
+class _Batches:
+    """Record batches, and where a row of all of them is."""
+
+    def __init__(self, batches: list[pa.RecordBatch]) -> None:
+        self._batches = batches
+        self._ends = np.cumsum([batch.num_rows for batch in batches])
 
     def locate(
         self, rows: npt.NDArray[np.int64]

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, cast
 
 from pyspark.sql import DataFrame
@@ -23,7 +24,7 @@ from shardwright.schema import Schema
 from shardwright.sources import Source, open_source
 from shardwright.sources.columns import declare, infer, normal_type
 from shardwright.spark.assemble import Assembly
-from shardwright.spark.exchange import IndexExchange
+from shardwright.spark.exchange import Exchange, SourceExchange, StagedExchange
 from shardwright.spark.index import CountPlaces, IndexFiles, find_boundaries, number_repeated
 from shardwright.spark.progress import Passes
 from shardwright.spark.provenance import provenance
@@ -138,7 +139,7 @@ class _Job:
         self._recipe = work.recipe
         self._publication = publication
         self._directory = publication.attempt.path
-        self._exchange = IndexExchange(self._directory / "data")
+        self._exchange = _exchange(work.data, self._directory / "data")
         self._spark = work.data.sparkSession if isinstance(work.data, DataFrame) else open_session(work.name)
         self._passes = Passes(self._spark.sparkContext, quiet=quiet)
 
@@ -284,6 +285,12 @@ def _counts(report: ReadReport, plan: ShardPlan) -> Counts:
     if counts.read + counts.padded != counts.published + counts.quarantined + counts.dropped:
         raise AssertionError(f"samples were lost: {counts}")
     return counts
+
+
+def _exchange(data: Source | DataFrame, directory: Path) -> Exchange:
+    if isinstance(data, DataFrame) or not data.addressable:
+        return StagedExchange(directory)
+    return SourceExchange(data)
 
 
 def _schema_of(frame: DataFrame) -> Schema:

@@ -151,7 +151,7 @@ class ReadPass:
         """Stage the samples of one task; one report."""
         report = ReadReport()
         layout = columns(self.schema, compressed=self.compress)
-        staged_schema = pa.schema([*((f.name, sample_type(f)) for f in self.schema), (KEY, layout[-1].arrow_type)])
+        staged_schema = pa.schema([(field.name, sample_type(field)) for field in self.schema])
         quarantine = _Quarantine(self.directory / "quarantine", report)
         name = uuid.uuid4().hex
         path = self.directory / "index" / f"{name}.parquet"
@@ -164,7 +164,7 @@ class ReadPass:
                 kept = self._apply(batch, quarantine, report)
                 if not kept.num_rows:
                     continue
-                refs = staging.stage(kept.select(staged_schema.names).cast(staged_schema))
+                refs = staging.stage(kept)
                 index.write_batch(self._index(kept, refs, layout, report))
             quarantine.close()
         report.index_files.append(path.name)

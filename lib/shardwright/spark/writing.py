@@ -19,8 +19,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from shardwright.format.index import Extent
-from shardwright.format.layout import PAD, Column, columns
+from shardwright.format.layout import KEY, PAD, Column, columns
 from shardwright.format.part import PartWriter
+from shardwright.hashing import KEY_BYTES
 from shardwright.schema import Schema
 from shardwright.spark.exchange import Exchange
 from shardwright.spark.index import IndexFiles
@@ -177,9 +178,10 @@ class WritePass:
     def _write_group(
         self, writer: PartWriter, refs: pa.Table, layout: tuple[Column, ...], statistics: CollectStatistics | None
     ) -> None:
-        stored = [column for column in layout if column.name != PAD]
-        arrays = dict(zip((column.name for column in stored), self.exchange.fetch(refs, stored), strict=True))
+        fields = [column for column in layout if column.name in self.schema]
+        arrays = dict(zip((column.name for column in fields), self.exchange.fetch(refs, fields), strict=True))
         pads = refs[_PAD_FLAG].combine_chunks()
+        arrays[KEY] = _sample_keys(refs["place_key"])
         if statistics:
             real = pads.false_count
             statistics.update({name: arrays[name].slice(0, real) for name in self.schema.names})
@@ -212,6 +214,12 @@ def _order(table: pa.Table) -> npt.NDArray[np.int64]:
     raw = b"".join(table["place_key"].to_pylist())
     keys = as_sortable(np.frombuffer(raw, np.uint8).reshape(table.num_rows, -1))
     return np.lexsort((keys, table[_PAD_FLAG].to_numpy()))
+
+
+def _sample_keys(places: pa.ChunkedArray) -> pa.Array:
+    """The `_key` column: a place key holds the sample key."""
+    keys = [place[8 : 8 + KEY_BYTES] for place in places.to_pylist()]
+    return pa.array(keys, pa.binary(KEY_BYTES))
 
 
 def _to_disk(array: pa.Array, column: Column) -> pa.Array:
