@@ -1,23 +1,14 @@
-"""The PyTorch adapter, and the example that trains, stops in mid-epoch and resumes with another number of ranks."""
+"""The PyTorch adapter."""
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
-from collections import Counter
-from pathlib import Path
-
 import numpy as np
-import pytest
+import torch
 
 import shardwright as sw
 from shardwright.schema import Field, Schema
-from tests.datasets import keys_of, publish
+from tests.datasets import publish
 
-torch = pytest.importorskip("torch")
-
-EXAMPLE = Path(__file__).resolve().parents[2] / "docs/examples/train_torch.py"
 DIGIT = (
     Field(name="image", dtype="uint8", shape=(28, 28)),
     Field(name="label", dtype="uint8"),
@@ -69,23 +60,3 @@ def test_world_comes_from_torch_distributed(tmp_path):
         assert len(swt.loader(train, 4)) == 10
     finally:
         torch.distributed.destroy_process_group()
-
-
-def train(ranks: int, *arguments: str) -> None:
-    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(ranks), str(EXAMPLE)]
-    path = os.pathsep.join(["lib", *filter(None, [os.environ.get("PYTHONPATH")])])
-    done = subprocess.run(
-        [*command, *arguments], env={**os.environ, "PYTHONPATH": path, "OMP_NUM_THREADS": "1"}, capture_output=True, text=True,
-        timeout=240, check=False,
-    )  # fmt: skip
-    assert done.returncode == 0, done.stderr[-4000:]
-
-
-def test_the_example_resumes_with_another_number_of_ranks(tmp_path):
-    data = {"train": pictures(300), "validation": pictures(80)}
-    publish(tmp_path / "d", data, Schema(fields=DIGIT), part_samples=100, standardise=["image"])
-    common = (str(tmp_path / "d"), "--checkpoint", str(tmp_path / "run.pt"), "--seen", str(tmp_path / "seen"))
-    train(2, *common, "--stop-after", "3")
-    train(1, *common, "--epochs", "1")
-    seen = Counter(line for file in tmp_path.glob("seen.*") for line in file.read_text().splitlines())
-    assert seen == {f"0 {key.tobytes().hex()}": 1 for key in keys_of("train", range(300))}
