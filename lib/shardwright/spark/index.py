@@ -23,7 +23,7 @@ from shardwright.spark.reading import REPORT, ReadReport, index_schema
 from shardwright.stages.shard import PartPlan, as_sortable, bins_of, bins_with_ranks, boundary_ranks, keys_at_ranks
 
 ROWS_PER_TASK = 2**21
-"""Index rows that one task looks through at once."""
+"""Index rows that one task, or the driver, looks through at once."""
 _BINNED = pa.schema([("bin", pa.int32()), ("split", pa.string()), ("place_key", pa.binary())])
 _FOUND = pa.schema([("split", pa.string()), ("place_key", pa.binary()), ("repeated", pa.bool_())])
 
@@ -63,9 +63,7 @@ def find_boundaries(
     """
     ranks = {split: boundary_ranks(parts, split) for split in report.samples}
     bins = {split: bins_with_ranks(report.bins[split], ranks[split]) for split in ranks}
-    rows = index.numbers(spark).mapInArrow(_Bin(index), from_arrow_schema(_BINNED))
-    tasks = max(spark.sparkContext.defaultParallelism, sum(report.samples.values()) // ROWS_PER_TASK)
-    found = rows.repartitionById(tasks, sf.col("bin")).mapInArrow(_Find(bins), from_arrow_schema(_FOUND)).toArrow()
+    found = _find(spark, _Bin(index), _Find(bins), sum(report.samples.values()))
     if pc.any(found["repeated"]).as_py():
         return None
     out = {}
@@ -73,6 +71,17 @@ def find_boundaries(
         own = found.filter(pc.equal(found["split"], split))["place_key"].combine_chunks()
         out[split] = keys_at_ranks(report.bins[split], wanted, _matrix(own))
     return out
+
+
+def _find(spark: SparkSession, binned: _Bin, find: _Find, rows: int) -> pa.Table:
+    """All that `find` gives: here where one task could do it, which saves a Spark job; else by Spark."""
+    index = binned.index
+    if rows <= ROWS_PER_TASK:
+        numbers = pa.RecordBatch.from_pydict({"id": pa.array(range(len(index.names)), pa.int64())})
+        return pa.Table.from_batches(find(binned(iter([numbers]))), _FOUND)
+    tasks = max(spark.sparkContext.defaultParallelism, rows // ROWS_PER_TASK)
+    shuffled = index.numbers(spark).mapInArrow(binned, from_arrow_schema(_BINNED)).repartitionById(tasks, sf.col("bin"))
+    return shuffled.mapInArrow(find, from_arrow_schema(_FOUND)).toArrow()
 
 
 @dataclass(frozen=True)
