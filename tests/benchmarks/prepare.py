@@ -27,7 +27,7 @@ from tests.benchmarks.table import ratios, spread, table
 
 _LOADS = ((16_000, (224, 224, 3)), (300_000, (28, 28)))
 _WARM_UP_ROWS = 800
-_PASSES = ("read", "number", "place", "write")
+_PASSES = ("read", "place", "write")
 _TEXT = """## Prepare
 
 `N = 8` shards or files, `local[2]`. Input: random unsigned bytes and a label for each array, in two plain IDX files that lie in
