@@ -152,7 +152,7 @@ class _Job:
         sizes = {name: SplitSize(report.samples[name], report.bytes[name]) for name in report.samples}
         plan = plan_shards(sizes, self._recipe.shard)
         parts = [PartReport.from_json(text) for text in once("write", lambda: self._write(report, plan))]
-        passes.say(f"write    {sum(plan.published.values()):,} samples in {len(parts)} parts of {len(plan.parts)} planned")
+        passes.say(f"write    {sum(plan.published.values()):,} samples in {len(parts)} parts")
         return self._publish(standing, report, plan, parts)
 
     def _read(self) -> str:
