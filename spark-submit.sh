@@ -53,7 +53,7 @@ case $job in
 esac
 
 find_java
-make_environment spark images
+make_environment spark images avro tfrecord
 
 executors=${PYSPARK_PYTHON:-} conf=${SPARK_CONF_DIR:-}
 use_environment

@@ -91,7 +91,7 @@ def test_a_manifest_edited_by_hand(copied, change, message):
 
 def test_a_format_version_from_the_future(copied):
     edit(copied, lambda manifest: manifest.update(format_version=99))
-    with pytest.raises(FormatVersionError, match=r"format_version 99 is newer than 1.*upgrade shardwright"):
+    with pytest.raises(FormatVersionError, match=r"format_version 99 is newer than 2.*upgrade shardwright"):
         sw.open_dataset(str(copied), split="train")
 
 

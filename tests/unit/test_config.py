@@ -58,7 +58,7 @@ def test_what_is_not_said_has_a_default(load: Any) -> None:
         ("count = 4", "count = 4\nreminder = 'pad'", "[shard] reminder: unknown key; did you mean 'remainder'? known: count,"),
         ('format = "idx"', "", "[read] format: missing; add it"),
         ('name = "digits"', "", "name: missing; add it"),
-        ('"idx"', '"idxx"', "[read] format: input should be 'idx', 'images' or 'parquet', found 'idxx'"),
+        ('"idx"', '"idxx"', "[read] format: no input format 'idxx'; did you mean 'idx'? known: "),
         (
             "count = 4",
             'count = "four"',

@@ -179,7 +179,7 @@ def test_damaged_and_empty_files_are_told(tmp_path: Path) -> None:
         with pytest.raises(InputError, match=rf"{path}: expected a Parquet file, found one that can't be read \(.+\)"):
             open_source("parquet", path)
     write(path, {"x": pa.array([], pa.int64())})
-    with pytest.raises(InputError, match=r"x.parquet: expected samples, found no row in 1 Parquet files"):
+    with pytest.raises(InputError, match=r"x.parquet: expected samples, found no row in 1 parquet files"):
         open_source("parquet", path)
     with pytest.raises(InputNotFoundError, match=r"no file or folder"):
         open_source("parquet", tmp_path / "y.parquet")

@@ -1,3 +1,3 @@
 """What lies on disk: layout of columns and files, index, manifest, statistics, Petastorm's metadata."""
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2

@@ -7,17 +7,19 @@ came from, and what became of every one), *provenance* (who made it, when, with 
 from __future__ import annotations
 
 import json
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from shardwright.errors import CorruptError, FormatVersionError
 from shardwright.format import FORMAT_VERSION
 from shardwright.format.canonical import canonical_json, canonical_sha256
-from shardwright.format.statistics import FieldStatistics
+from shardwright.format.statistics import FieldStatistics, Label
+from shardwright.schema import Field as SchemaField
 from shardwright.schema import Schema
 
-RemainderPolicy = Literal["drop", "pad", "spread"]
+RemainderPolicy = Literal["drop", "pad", "spread", "carry"]
+Order = Literal["shuffled", "keep"]
 
 
 class _Model(BaseModel):
@@ -55,19 +57,82 @@ class Plan(_Model):
     shards: dict[str, int]
     remainder: RemainderPolicy
     seed: int
-    order: Literal["shuffled"] = "shuffled"
+    order: Order = "shuffled"
+    order_by: tuple[str, ...] = ()
+    """The fields whose order is kept, where `order` is "keep"."""
     block_samples: int
     window_blocks: int
+    part_bytes: int | None = None
+    row_group_bytes: int | None = None
+    block_bytes: int | None = None
+    """What sizes were asked for; None in versions written before they were recorded."""
 
 
-class Standardisation(_Model):
-    """A fitted transform x' = (x - mean) / std, per channel; `at` says when it is applied."""
+class _Transform(_Model):
+    field: str
+    at: Literal["read", "write"] = "read"
+    """Whether the reader applies it on request, or the stored values are its results."""
+    original: SchemaField | None = None
+    """What the field was before a transform at write: what `Dataset.inverse` gives back."""
+
+
+class Standardisation(_Transform):
+    """x' = (x - mean) / std, per channel."""
 
     name: Literal["standardise"] = "standardise"
-    at: Literal["read"] = "read"
-    field: str
     mean: tuple[float, ...]
     std: tuple[float, ...]
+
+
+class MinMax(_Transform):
+    """x' = (x - min) / (max - min), per channel."""
+
+    name: Literal["min_max"] = "min_max"
+    min: tuple[float, ...]
+    max: tuple[float, ...]
+
+
+class Robust(_Transform):
+    """x' = (x - median) / iqr, per channel; `iqr` is the distance between the quartiles."""
+
+    name: Literal["robust"] = "robust"
+    median: tuple[float, ...]
+    iqr: tuple[float, ...]
+
+
+class Vocabulary(_Transform):
+    """A value becomes its number in `values`; where `unknown`, 0 stands for any other value and `values` begin at 1."""
+
+    name: Literal["vocabulary"] = "vocabulary"
+    values: tuple[Label, ...]
+    unknown: bool
+
+
+class OneHot(_Transform):
+    """A value becomes a vector with a 1 at its place in `values`; where `unknown`, any other value becomes all zeros."""
+
+    name: Literal["one_hot"] = "one_hot"
+    values: tuple[Label, ...]
+    unknown: bool
+
+
+Transform = Annotated[Standardisation | MinMax | Robust | Vocabulary | OneHot, Field(discriminator="name")]
+
+
+class Compression(_Model):
+    """What compressing one field made of it, measured over all published samples."""
+
+    codec: str
+    configuration: dict[str, int | float | str | bool] = {}
+    level: Literal["column", "value"]
+    """Whether Parquet compressed pages of the column, or each value was encoded by itself."""
+    raw_bytes: int
+    stored_bytes: int
+    max_error: float | None = None
+    """The largest |stored - original| of any element; None where the codec is lossless."""
+    rmse: float | None = None
+    psnr: float | None = None
+    """Of integers: 20 log10(largest possible value / rmse), in dB; None where nothing differs."""
 
 
 class Statistics(_Model):
@@ -84,7 +149,8 @@ class Content(_Model):
     splits: dict[str, Split]
     index: FileDigest
     statistics: Statistics
-    transforms: tuple[Standardisation, ...]
+    transforms: tuple[Transform, ...]
+    compression: dict[str, Compression] = {}
     plan: Plan
 
 
@@ -97,13 +163,15 @@ class Input(_Model):
 
 
 class Counts(_Model):
-    """What became of the samples: read + padded = published + quarantined + dropped."""
+    """What became of the samples: read + padded = published + quarantined + dropped + carried + filtered."""
 
     read: int
     padded: int
     published: int
     quarantined: int
     dropped: int
+    carried: int = 0
+    filtered: int = 0
 
 
 class Lineage(_Model):
@@ -115,6 +183,8 @@ class Lineage(_Model):
     configuration_sha256: str | None
     inputs_sha256: str | None
     pipeline_version: int
+    carried: tuple[FileDigest, ...] = ()
+    """Samples that wait for a later version: files in the version's directory."""
 
 
 class Provenance(_Model):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -12,6 +12,11 @@ from shardwright.schema import Schema
 
 BATCH_BYTES = 16 * 2**20
 """Readers cut their batches at about this size; a batch holds at least one sample."""
+
+REJECT = "_reject"
+"""Column of batches as read, where the source itself refuses rows: the reason, or null for a good row."""
+AT = "_at"
+"""Column of a `Reader`'s batches: where in its file each row is, as people find it: '#17' (row 17), '@1024' (byte 1024)."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,7 +46,7 @@ class Source(Protocol):
 
     The batches of `read` have one column per field of `schema`, in order, *as read* (before clean: any Arrow type; a
     fixed-size binary column holds C-order little-endian bytes of the field's shape), and a string column `_source` that says
-    for people where each sample came from.
+    for people where each sample came from. They may have a string column `REJECT`.
     """
 
     schema: Schema
@@ -68,3 +73,27 @@ class Source(Protocol):
 
         Raises InputError when a file is no longer what it was when the source was opened.
         """
+
+
+class Reader:
+    """One file format of tables: rows of named columns. The base class of a team's own: ``read.format = "pkg.mod:Reader"``.
+
+    It is made once, in the driver, with the keys of ``[read.options]`` as keyword arguments, and travels to the executors: keep
+    it small. Sample keys, quarantine, hive partitions, lineage and equal shards come from what calls it.
+    """
+
+    def schema(self, file: InputFile) -> pa.Schema:
+        """The columns of a file, in the types that `read` gives. Raises InputError for a file that is not of this format."""
+        raise NotImplementedError
+
+    def units(self, file: InputFile) -> Sequence[int]:
+        """The bytes of each piece of a file that can be read by itself; by default a file is one piece."""
+        return (file.bytes,)
+
+    def read(self, file: InputFile, units: range, columns: Sequence[str]) -> Iterator[pa.RecordBatch]:
+        """The rows of the pieces `units`, with these columns (by name, in any order), in batches of about `BATCH_BYTES`.
+
+        A batch may have the columns `AT` (needed where a file has several pieces; else rows are counted) and `REJECT`.
+        Raises InputError when the file as a whole is not what it claims to be.
+        """
+        raise NotImplementedError

@@ -48,7 +48,8 @@ def prepare(config: Config, *, new_version: bool = False, quiet: bool = False) -
 
     Nothing is done, and Spark not started, when the newest version was made by the same configuration from the same inputs.
     """
-    source = open_source(config.read.format, config.read.paths, fields=config.read.fields, columns=config.read.columns)
+    read = config.read
+    source = open_source(read.format, read.paths, fields=read.fields, columns=read.columns, options=read.options)
     return _run(_Work(source, config.recipe(), config.name), config.output, new_version=new_version, quiet=quiet)
 
 

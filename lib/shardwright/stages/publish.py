@@ -21,7 +21,7 @@ from shardwright.format.manifest import Manifest
 from shardwright.format.versions import encode_latest, published_versions, read_latest, read_manifest
 from shardwright.storage import LocalStorage, Lock
 
-PIPELINE_VERSION = 1
+PIPELINE_VERSION = 2
 """Raised when the same input and configuration would give other bytes than before."""
 _KEEP_STAGING_SECONDS = 24 * 3600
 _VERSION = "version"

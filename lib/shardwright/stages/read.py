@@ -9,10 +9,12 @@ import numpy.typing as npt
 import pyarrow as pa
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
-from shardwright.errors import InputError
+from shardwright.errors import ConfigError, InputError
 from shardwright.format.layout import KEY
 from shardwright.hashing.sample_key import KEY_BYTES, key_column, path_keys, sample_keys
 from shardwright.schema import Schema
+from shardwright.sources import check_format
+from shardwright.sources.base import REJECT
 from shardwright.stages import SOURCE, Rejects
 
 CONTENT = "_content"
@@ -24,7 +26,10 @@ class ReadOptions(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    format: Literal["idx", "images", "parquet"]
+    format: str
+    """One of `shardwright.sources.FORMATS`, or a team's own `Reader` as "pkg.mod:Class"."""
+    options: dict[str, Any] = {}
+    """What the format takes."""
     path: str | tuple[str, ...]
     """File, folder, glob or URL, or a list of them."""
     columns: tuple[str, ...] | None = None
@@ -37,6 +42,15 @@ class ReadOptions(BaseModel):
     """What to do with samples of one configured key and different contents."""
     task_bytes: int = Field(default=128 * 2**20, ge=1)
     """Bytes of input that one task reads; of no influence on the result."""
+
+    @field_validator("format")
+    @classmethod
+    def _check_format(cls, format: str) -> str:  # noqa: A002
+        try:
+            check_format(format)
+        except ConfigError as error:
+            raise ValueError(error.problems[0]) from error
+        return format
 
     @field_validator("path", mode="before")
     @classmethod
@@ -64,13 +78,17 @@ class AddKeys:
             schema[name]  # raises SchemaError with the nearest name
 
     def __call__(self, batch: pa.RecordBatch) -> tuple[pa.RecordBatch, Rejects]:
-        """The batch with its keys; nothing is rejected."""
+        """The batch with its keys; rows that the source refuses are rejected, with its reasons."""
+        batch, rejects = _take_refused(batch)
+        return self._add(batch), rejects
+
+    def _add(self, batch: pa.RecordBatch) -> pa.RecordBatch:
         if self._by_path:
-            return _append(batch, KEY, path_keys(batch[SOURCE].to_pylist())), Rejects()
+            return _append(batch, KEY, path_keys(batch[SOURCE].to_pylist()))
         content = self._hash(batch, self._schema.names)
         if not self._key:
-            return _append(batch, KEY, content), Rejects()
-        return _append(_append(batch, KEY, self._hash(batch, self._key)), CONTENT, content), Rejects()
+            return _append(batch, KEY, content)
+        return _append(_append(batch, KEY, self._hash(batch, self._key)), CONTENT, content)
 
     def _hash(self, batch: pa.RecordBatch, names: tuple[str, ...]) -> npt.NDArray[np.uint8]:
         columns = []
@@ -82,6 +100,17 @@ class AddKeys:
             except TypeError as error:
                 raise InputError(f"field {name!r}: {error}; set read.key to other fields") from error
         return sample_keys(columns, batch.num_rows)
+
+
+def _take_refused(batch: pa.RecordBatch) -> tuple[pa.RecordBatch, Rejects]:
+    if REJECT not in batch.schema.names:
+        return batch, Rejects()
+    reasons = batch[REJECT]
+    batch = batch.drop_columns([REJECT])
+    rows = np.flatnonzero(reasons.is_valid().to_numpy(zero_copy_only=False)).tolist()
+    if not rows:
+        return batch, Rejects()
+    return batch.filter(reasons.is_null()), Rejects(rows, [""] * len(rows), [reasons[row].as_py() for row in rows])
 
 
 def _append(batch: pa.RecordBatch, name: str, rows: npt.NDArray[np.uint8]) -> pa.RecordBatch:
