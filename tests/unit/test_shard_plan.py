@@ -110,7 +110,7 @@ def test_too_few_samples() -> None:
 
 
 @pytest.mark.parametrize(
-    "values", [{"count": 0}, {"count": 100_000}, {"count": 1, "remainder": "carry"}, {"count": 1, "part_bytes": 0}, {}]
+    "values", [{"count": 0}, {"count": 100_000}, {"count": 1, "remainder": "keep"}, {"count": 1, "part_bytes": 0}, {}]
 )
 def test_options_that_can_not_be(values: dict[str, Any]) -> None:
     with pytest.raises(ValidationError):

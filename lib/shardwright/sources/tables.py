@@ -155,7 +155,8 @@ def _columns(reader: Reader, file: InputFile, columns: Sequence[str] | None) -> 
     twice = sorted({name for name in names if names.count(name) > 1 or name in partitions})
     if twice:
         raise InputError(
-            f"{file.path}: column {twice[0]!r} is there twice (hive partitions in folder names count); leave it out by `columns`"
+            f"{file.path}: column {twice[0]!r} is there twice (hive partitions in folder names count); leave it out by "
+            "`columns`"
         )
     return {column.name: normal_type(column.type) for column in schema}
 
