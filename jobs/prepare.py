@@ -12,7 +12,7 @@ import typer
 
 from shardwright.cli import run
 from shardwright.config import load_config
-from shardwright.spark import prepare
+from shardwright.spark import prepare, stored_schema
 from shardwright.spark.messages import plan_text, result_text
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
@@ -30,7 +30,7 @@ def main(
     """Prepare the dataset that CONFIG describes. --debug shows the trace of an error."""
     resolved = load_config(config, settings or [], output=output)
     if dry_run:
-        typer.echo(plan_text(resolved))
+        typer.echo(plan_text(resolved, stored_schema(resolved)))
     else:
         typer.echo(result_text(prepare(resolved, new_version=new_version, quiet=quiet)))
 

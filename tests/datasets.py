@@ -12,8 +12,9 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from shardwright.codecs import encode_npy
+from shardwright.codecs import encode_value
 from shardwright.format import layout
+from shardwright.format.compression import ZSTD, ColumnCodec
 from shardwright.format.index import RowGroup, encode_index
 from shardwright.format.manifest import (
     Content,
@@ -55,13 +56,15 @@ def publish(
     row_group_samples: int = 16,
     block_samples: int = 8,
     window_blocks: int = 3,
-    compressed: Sequence[str] = (),
+    compressed: Sequence[str] | Mapping[str, ColumnCodec] = (),
+    default: ColumnCodec = ZSTD,
     standardise: Sequence[str] = (),
     version: str = "v000001",
     quarantined: int = 0,
 ) -> Manifest:
     """Write a version below `root` and point `_LATEST` at it. Sample i of a split has the key of path "<split>/<i>"."""
-    columns = layout.columns(schema, compressed=compressed, pad=remainder == "pad")
+    chosen = compressed if isinstance(compressed, Mapping) else dict.fromkeys(compressed, ZSTD)
+    columns = layout.columns(schema, compressed=chosen, default=default, pad=remainder == "pad")
     base = root / version
     base.mkdir(parents=True)
     groups: list[RowGroup] = []
@@ -195,11 +198,10 @@ def _column(
     if column.name == layout.PAD:
         return pa.array(padded, column.arrow_type)
     field, values = schema[column.name], [data[column.name][row] for row in rows]
-    if not field.shape or field.is_image:
+    encoded = field.is_image and all(isinstance(v, bytes | None) for v in values)
+    if not field.shape or encoded:
         return pa.array([v.item() if isinstance(v, np.generic) else v for v in values], column.arrow_type)
-    raw = field.codec is not None and field.codec.name == "raw"
-    cells = [None if v is None else np.ascontiguousarray(v).tobytes() if raw else encode_npy(np.asarray(v)) for v in values]
-    return pa.array(cells, column.arrow_type)
+    return pa.array([None if v is None else encode_value(field, np.asarray(v)) for v in values], column.arrow_type)
 
 
 def _put(base: Path, name: str, content: bytes) -> FileDigest:

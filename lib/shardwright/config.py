@@ -6,20 +6,23 @@ Each table's model stands beside the stage that owns it; here they are put toget
 from __future__ import annotations
 
 import tomllib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from shardwright.errors import ConfigError
-from shardwright.schema import NUMBERS, Schema, suggest
+from shardwright.hashing.sortable import can_sort
+from shardwright.schema import Schema, suggest
 from shardwright.stages.clean import CleanOptions
+from shardwright.stages.compress import CompressOptions
+from shardwright.stages.map import MapOptions, load_function, mapped_schema
 from shardwright.stages.publish import PublishOptions
 from shardwright.stages.read import ReadOptions
 from shardwright.stages.shard import ShardOptions
 from shardwright.stages.split import SplitOptions
-from shardwright.stages.standardise import StandardiseOptions
+from shardwright.stages.standardise import StandardiseOptions, transformed
 
 
 class Recipe(BaseModel):
@@ -30,34 +33,75 @@ class Recipe(BaseModel):
     key: tuple[str, ...] = ()
     duplicate_keys: Literal["error", "keep"] = "error"
     clean: CleanOptions = CleanOptions()
+    map: tuple[MapOptions, ...] = ()
     split: SplitOptions = SplitOptions()
     standardise: StandardiseOptions = StandardiseOptions()
+    compress: CompressOptions = CompressOptions()
     shard: ShardOptions
     task_bytes: int = Field(default=128 * 2**20, exclude=True)  # how the input is cut never changes the result
 
-    def check(self, schema: Schema) -> None:
-        """Raise ConfigError that lists every field named here that `schema` does not have, or that can't serve there."""
-        named = {
-            "read.key": self.key,
-            "clean.range": tuple(self.clean.range),
-            "split.group": (self.split.group,) if self.split.group else (),
-            "split.column": (self.split.column,) if self.split.column else (),
-            "standardise.fields": self.standardise.fields,
-            "shard.compress": self.shard.compress,
-        }
-        problems = [
-            f"{key}: no field {name!r}; {suggest(name, schema.names)}"
-            for key, names in named.items()
-            for name in names
-            if name not in schema
-        ]
-        problems += [
-            f"standardise.fields: {name!r} is {schema[name].dtype}; expected a field of numbers"
-            for name in self.standardise.fields
-            if name in schema and schema[name].dtype not in NUMBERS
-        ]
+    def check(self, schema: Schema) -> Schema:
+        """The fields of `schema`, the input's, after all functions of the team's own.
+
+        Raises ConfigError that lists every field named here that there is not, or that can't serve there, and every function
+        that can't be called.
+        """
+        problems = _unknown(schema, {"read.key": self.key, "clean.range": tuple(self.clean.range)})
+        try:
+            for options in self.map:
+                schema = mapped_schema(schema, options)
+        except ConfigError as error:
+            problems += error.problems  # what follows can't be judged
+        else:
+            problems += self._downstream_problems(schema)
+        for options in self.map:
+            try:
+                load_function(options)
+            except ConfigError as error:
+                problems += error.problems
         if problems:
             raise ConfigError(problems)
+        return schema
+
+    def stored(self, schema: Schema) -> Schema:
+        """What is stored of the fields of `schema`, those after all functions; a one-hot vector is yet of unknown length."""
+        return Schema(fields=tuple(self.compress.stored(field) for field in self._standardised(schema)))
+
+    def _standardised(self, schema: Schema) -> Schema:
+        policies = self.standardise.at_write()
+        fields = (transformed(field, policies[field.name]) if field.name in policies else field for field in schema)
+        return Schema(fields=tuple(fields))
+
+    def _downstream_problems(self, schema: Schema) -> list[str]:
+        """What is wrong with the tables that speak of the fields after all functions."""
+        split, shard = self.split, self.shard
+        one = {"split.group": split.group, "split.column": split.column, "split.stratify": split.stratify}
+        named = {key: (name,) for key, name in one.items() if name is not None} | {"shard.order_by": shard.order_by}
+        problems = _unknown(schema, named)
+        if split.stratify is not None and split.stratify in schema and schema[split.stratify].shape:
+            problems.append(f"split.stratify: {split.stratify!r} is an array; expected a field of one value")
+        problems += [
+            f"shard.order_by: {name!r} is {schema[name].dtype} {schema[name].shape or ''}; expected numbers, bools, timestamps "
+            "or strings"
+            for name in shard.order_by
+            if name in schema and not can_sort(schema[name])
+        ]
+        if split.column is None:
+            names = list(split.fractions or {"train": 1.0})
+            problems += [f"shard.per_split: no split {n!r}; {suggest(n, names)}" for n in shard.per_split if n not in names]
+        problems += self.standardise.problems(schema)
+        if not problems:
+            problems += self.compress.problems(self._standardised(schema))
+        return problems
+
+
+def _unknown(schema: Schema, named: Mapping[str, Sequence[str]]) -> list[str]:
+    return [
+        f"{key}: no field {name!r}; {suggest(name, schema.names)}"
+        for key, names in named.items()
+        for name in names
+        if name not in schema
+    ]
 
 
 class Config(BaseModel):
@@ -68,8 +112,10 @@ class Config(BaseModel):
     name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")
     read: ReadOptions
     clean: CleanOptions = CleanOptions()
+    map: tuple[MapOptions, ...] = ()
     split: SplitOptions = SplitOptions()
     standardise: StandardiseOptions = StandardiseOptions()
+    compress: CompressOptions = CompressOptions()
     shard: ShardOptions
     publish: PublishOptions = PublishOptions()
 
@@ -81,8 +127,8 @@ class Config(BaseModel):
     def recipe(self) -> Recipe:
         """What is done to the samples that are read."""
         return Recipe(
-            key=self.read.key, duplicate_keys=self.read.duplicate_keys, clean=self.clean, split=self.split,
-            standardise=self.standardise, shard=self.shard, task_bytes=self.read.task_bytes,
+            key=self.read.key, duplicate_keys=self.read.duplicate_keys, clean=self.clean, map=self.map, split=self.split,
+            standardise=self.standardise, compress=self.compress, shard=self.shard, task_bytes=self.read.task_bytes,
         )  # fmt: skip
 
 
@@ -149,7 +195,7 @@ _MESSAGES = {"model_type": "expected a table", "dict_type": "expected a table", 
 
 def _known(location: Sequence[str]) -> list[str]:
     model: Any = Config
-    for name in location:
+    for name in (each for each in location if not each.isdigit()):
         field = getattr(model, "model_fields", {}).get(name)
         candidates = [field.annotation, *get_args(field.annotation)] if field else []
         model = next((c for c in candidates if isinstance(c, type) and issubclass(c, BaseModel)), None)

@@ -7,8 +7,11 @@
     ├── SchemaError                (ValueError)           a field or schema that can't be
     ├── InputError                 (ValueError)           raw data that can't be read as what it claims to be
     │   └── InputNotFoundError     (FileNotFoundError)    a path or glob that matches nothing
+    ├── EncodeError                (ValueError)           a value that its codec can't hold
+    ├── PredicateError             (ValueError)           a predicate that can't be read, or does not fit the fields
     ├── KeyConflictError           (ValueError)           one sample key, different contents
     ├── TooManyRejectedError       (ValueError)           the quarantine grew past its limit
+    ├── CompressionError           (ValueError)           a measured bound of compression that does not hold
     ├── BalanceError               (ValueError)           a split can't be cut into that many shards
     ├── DatasetNotFoundError       (FileNotFoundError)    no published version at that place
     ├── DatasetConflictError       (FileExistsError)      a dataset prepared with another configuration
@@ -18,6 +21,7 @@
     ├── FormatVersionError         (ValueError)           written by a newer shardwright
     ├── StateError                 (ValueError)           a loader state that belongs to something else
     ├── WorldError                 (ValueError)           ranks, nodes and shards that don't fit together
+    ├── WorkerDiedError            (RuntimeError)         a worker's process that is gone
     ├── StorageError               (OSError)              the file system refused
     └── MissingDependencyError     (ImportError)          an extra that is not installed
 """
@@ -50,12 +54,24 @@ class InputNotFoundError(InputError, FileNotFoundError):
     """A path or glob that matches nothing."""
 
 
+class EncodeError(ShardwrightError, ValueError):
+    """A value that its codec can't hold: too large, not finite, of another shape."""
+
+
+class PredicateError(ShardwrightError, ValueError):
+    """A predicate that can't be read, or does not fit the fields."""
+
+
 class KeyConflictError(ShardwrightError, ValueError):
     """Samples of one configured key with different contents."""
 
 
 class TooManyRejectedError(ShardwrightError, ValueError):
     """More samples were rejected than ``clean.max_rejected`` allows."""
+
+
+class CompressionError(ShardwrightError, ValueError):
+    """What compression made of a field is outside of a bound that was set for it."""
 
 
 class BalanceError(ShardwrightError, ValueError):
@@ -92,6 +108,10 @@ class StateError(ShardwrightError, ValueError):
 
 class WorldError(ShardwrightError, ValueError):
     """Ranks, nodes and shards don't fit together."""
+
+
+class WorkerDiedError(ShardwrightError, RuntimeError):
+    """The process of a Spark worker is gone."""
 
 
 class StorageError(ShardwrightError, OSError):

@@ -25,19 +25,22 @@ DType = Literal[
 
 _NAME = re.compile(r"[A-Za-z][A-Za-z0-9_]*")
 _RESERVED = frozenset({"shard"})
+_FLOAT_CODECS = frozenset({"float16", "bfloat16", "int8", "zfp"})
 _FROZEN = ConfigDict(frozen=True, extra="forbid")
 
 
 class CodecSpec(BaseModel):
     """How the values of a field become bytes, as stored in configuration and manifest.
 
-    Names: ``npy`` (`numpy.save` bytes), ``raw`` (C-order bytes without a header), ``image``
-    (an encoded picture whose own magic says which format).
+    Names: ``npy`` (`numpy.save` bytes), ``raw`` (C-order bytes without a header), ``image`` (an encoded picture whose own
+    magic says which format); and for float32 and float64 ``float16`` (`numpy.save` bytes of the rounded values),
+    ``bfloat16`` (their upper 16 bits), ``int8`` (a float32 scale, then 8-bit integers) and ``zfp`` (a ZFP stream).
+    What `configuration` may hold is said by `codecs.options`; nothing in it is needed to decode.
     """
 
     model_config = _FROZEN
 
-    name: Literal["npy", "raw", "image"]
+    name: Literal["npy", "raw", "image", "float16", "bfloat16", "int8", "zfp"]
     configuration: dict[str, int | float | str | bool] = {}
 
 
@@ -76,12 +79,29 @@ class Field(BaseModel):
             raise ValueError(f"field {self.name!r}: layout 'raw' needs a fixed shape and no nulls")
         if self.codec and self.codec.name == "image" and (self.dtype not in ("uint8", "uint16") or len(self.shape) > 3):
             raise ValueError(f"field {self.name!r}: an image is uint8 or uint16, (height, width[, channels])")
+        if self.codec and self.codec.name in _FLOAT_CODECS:
+            self._check_float_codec(self.codec.name)
         return self
+
+    def _check_float_codec(self, codec: str) -> None:
+        if self.dtype not in ("float32", "float64"):
+            raise ValueError(f"field {self.name!r}: codec {codec!r} is for float32 and float64, found {self.dtype}")
+        if codec in ("bfloat16", "int8") and None in self.shape:
+            raise ValueError(
+                f"field {self.name!r}: codec {codec!r} needs a fixed shape; 'float16' and 'zfp' keep each value's own"
+            )
+        if codec == "zfp" and len(self.shape) > 4:
+            raise ValueError(f"field {self.name!r}: codec 'zfp' takes 1 to 4 dimensions, found {len(self.shape)}")
 
     @property
     def fixed(self) -> bool:
-        """An array of one shape, stored uncoded."""
-        return bool(self.shape) and None not in self.shape and self.codec is not None and self.codec.name != "image"
+        """An array of one shape whose stored values are of one width: `stored_nbytes`."""
+        return bool(self.shape) and None not in self.shape and not self.encoded
+
+    @property
+    def encoded(self) -> bool:
+        """Whether each stored value is compressed by itself, to a length of its own: a picture or a ZFP stream."""
+        return self.codec is not None and self.codec.name in ("image", "zfp")
 
     @property
     def is_image(self) -> bool:
@@ -97,8 +117,15 @@ class Field(BaseModel):
 
     @property
     def nbytes(self) -> int:
-        """Bytes of one value of a fixed array or a number."""
+        """Bytes of one decoded value of a fixed array or a number."""
         return math.prod(size or 0 for size in self.shape) * self.numpy_dtype.itemsize
+
+    @property
+    def stored_nbytes(self) -> int:
+        """Bytes of one value of a fixed array as stored, without a header."""
+        elements = math.prod(size or 0 for size in self.shape)
+        widths = {"float16": 2 * elements, "bfloat16": 2 * elements, "int8": 4 + elements}
+        return widths.get(self.codec.name, self.nbytes) if self.codec else self.nbytes
 
 
 class Schema(BaseModel):

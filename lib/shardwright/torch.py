@@ -9,8 +9,8 @@ import numpy as np
 import numpy.typing as npt
 
 from shardwright.errors import MissingDependencyError
-from shardwright.order import Last, Shuffle, World
-from shardwright.reader import Dataset, Loader, Metrics
+from shardwright.order import Last, Sampling, Shuffle, World
+from shardwright.reader import Dataset, Loader, Metrics, OnError
 
 try:
     import torch
@@ -35,6 +35,9 @@ def loader(
     normalise: bool | Sequence[str] = False,
     transform: Callable[[dict[str, npt.NDArray[Any]]], dict[str, npt.NDArray[Any]]] | None = None,
     node_local: bool = False,
+    on_error: OnError = "raise",
+    sampling: Sampling | None = None,
+    samples_per_epoch: int | None = None,
 ) -> TorchLoader:
     """Batches of `batch_size` samples for this rank as tensors on `device` (None: the CPU).
 
@@ -45,7 +48,7 @@ def loader(
     made = dataset.loader(
         batch_size=batch_size, world=_world() if world is None else world, seed=seed, shuffle=shuffle,
         window_blocks=window_blocks, last=last, epochs=epochs, normalise=normalise, transform=transform,
-        node_local=node_local,
+        node_local=node_local, on_error=on_error, sampling=sampling, samples_per_epoch=samples_per_epoch,
     )  # fmt: skip
     return TorchLoader(made, None if device is None else torch.device(device))
 

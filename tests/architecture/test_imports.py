@@ -14,7 +14,7 @@ import pytest
 import shardwright
 from tests.conftest import ROOT
 
-HEAVY = {"pyspark", "py4j", "pandas", "torch", "tensorflow", "jax", "imagecodecs"}
+HEAVY = {"pyspark", "py4j", "pandas", "torch", "tensorflow", "keras", "jax", "imagecodecs"}
 
 
 def loaded_by(statement: str) -> set[str]:
@@ -57,4 +57,4 @@ def test_all_is_what_is_exported(name: str) -> None:
 
 
 def test_the_top_level_is_small() -> None:
-    assert set(shardwright.__all__) == {"Dataset", "Loader", "World", "__version__", "errors", "open_dataset"}
+    assert set(shardwright.__all__) == {"Balanced", "Dataset", "Loader", "Weighted", "World", "__version__", "errors", "open_dataset"}

@@ -59,9 +59,10 @@ def say(text: str) -> None:
     print(text, file=sys.stderr, flush=True)
 
 
-def ours(shards: int = FILES, row_group_bytes: int | None = None) -> Contender:
+def ours(shards: int = FILES, row_group_bytes: int | None = None, read_format: str = "idx") -> Contender:
     """shardwright itself."""
     more = ["--shards", str(shards), *(["--row-group-bytes", str(row_group_bytes)] if row_group_bytes else [])]
+    more += ["--format", read_format]
     return Contender(
         name=OURS, command=lambda *where: _module(sys.executable, "ours", *where) + more, environment=here()
     )  # fmt: skip
@@ -73,6 +74,16 @@ def plain_spark() -> Contender:
     return Contender(
         name=f"Spark, `repartition({FILES}).write.parquet`",
         command=lambda *where: _module(sys.executable, "plain_spark", *where) + more,
+        environment=here(),
+    )
+
+
+def binary_file(*, write: bool) -> Contender:
+    """Spark's source of whole files, on the same pyspark: read alone, or written by Spark's own writer."""
+    reader = 'Spark, `format("binaryFile")`'
+    return Contender(
+        name=f"{reader}, `repartition({FILES}).write.parquet`" if write else f"{reader}, read and dropped (`noop`)",
+        command=lambda *where: _module(sys.executable, "binary_file", *where) + (["--files", str(FILES)] if write else []),
         environment=here(),
     )
 

@@ -20,6 +20,7 @@ def main() -> None:
     parser.add_argument("--memory", required=True)
     parser.add_argument("--shards", type=int, required=True)
     parser.add_argument("--row-group-bytes", type=int)
+    parser.add_argument("--format", default="idx")
     args = parser.parse_args()
 
     from pyspark.sql import SparkSession
@@ -34,8 +35,8 @@ def main() -> None:
     config = Config.model_validate(
         {
             "name": "benchmark",
-            "read": {"format": "idx", "path": str(args.input)},
-            "standardise": {"fields": ["image"]},
+            "read": {"format": args.format, "path": str(args.input)},
+            "standardise": {"fields": ["image"] if args.format == "idx" else []},
             "shard": shard,
             "publish": {"path": str(args.output)},
         }

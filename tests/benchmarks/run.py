@@ -15,12 +15,18 @@ import tempfile
 from dataclasses import replace
 from pathlib import Path
 
-from tests.benchmarks import memory, opening, prepare, reading
+from tests.benchmarks import memory, opening, prepare, reading, small_files
 from tests.benchmarks.contenders import ROOT, Settings, fresh, petastorm_python, say
 from tests.benchmarks.machine import head
 from tests.benchmarks.measure import ContenderError
 
-_GROUPS = {"prepare": prepare.run, "memory": memory.run, "read": reading.run, "open": opening.run}
+_GROUPS = {
+    "prepare": prepare.run,
+    "memory": memory.run,
+    "read": reading.run,
+    "open": opening.run,
+    "small_files": small_files.run,
+}
 _FULL_BYTES = 16 * 10**9
 
 

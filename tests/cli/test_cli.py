@@ -42,7 +42,7 @@ def test_inspect(run, published):
     assert (code, err) == (0, "")
     for expected in (
         f"{published} v000001", "content_id ", "train       200      4       50", "validation  48       4       12",
-        "image  uint8  (8, 8)  npy", "standardised at read: image", "remainder drop, blocks of 8 samples, windows of 3 blocks",
+        "image  uint8  (8, 8)  npy", "(applied when read)", "remainder drop, blocks of 8 samples, windows of 3 blocks",
         "lineage: read 255 + padded 0 = published 248 + quarantined 2 + dropped 5",
     ):  # fmt: skip
         assert expected in out

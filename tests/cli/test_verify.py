@@ -22,11 +22,11 @@ def root(tmp_path):
     return tmp_path / "d"
 
 
-def reseal(root, *, index=lambda rows: rows, content=None, lineage=None):
+def reseal(root, *, index=lambda rows: rows, content=None, lineage=None, version="v000001"):
     """Publish the version anew with changed contents and right hashes."""
     from shardwright.format.index import Extent, RowGroup
 
-    base = root / "v000001"
+    base = root / version
     manifest = Manifest.parse((base / layout.MANIFEST).read_bytes(), where="here")
     rows = index(decode_index((base / layout.INDEX).read_bytes(), where="here").to_pylist())
     data = encode_index(
@@ -48,7 +48,7 @@ def reseal(root, *, index=lambda rows: rows, content=None, lineage=None):
     )
     (base / layout.INDEX).write_bytes(data)
     (base / layout.MANIFEST).write_bytes(sealed.to_json())
-    (root / "_LATEST").write_text(json.dumps({"version": "v000001", "content_id": sealed.content_id}))
+    (root / "_LATEST").write_text(json.dumps({"version": version, "content_id": sealed.content_id}))
 
 
 def problems(root):

@@ -11,18 +11,11 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
-from pyspark.sql import SparkSession
 
-from shardwright.spark import prepare
 from tests.conftest import ROOT
-from tests.spark.mnist import MNIST, config
+from tests.examples.conftest import accuracies
 
 EXAMPLE = ROOT / "docs/examples/train_torch.py"
-
-
-@pytest.fixture(scope="module")
-def digits(spark: SparkSession, tmp_path_factory: pytest.TempPathFactory) -> str:
-    return prepare(config(MNIST, tmp_path_factory.mktemp("example") / "mnist"), quiet=True).url
 
 
 def train(ranks: int, *arguments: str) -> str:
@@ -46,9 +39,9 @@ def seen(log: Path) -> dict[str, Counter[str]]:
 
 def test_two_ranks_reach_95_percent(digits: str) -> None:
     told = train(2, digits, "--epochs", "10")
-    accuracies = [float(value) for value in re.findall(r"accuracy ([\d.]+)%", told)]
-    assert len(accuracies) == 10
-    assert max(accuracies) >= 95, told  # of 196 digits; the nearest neighbour among those trained on is right for 92 %
+    found = accuracies(told)
+    assert len(found) == 10
+    assert max(found) >= 95, told  # of 196 digits; the nearest neighbour among those trained on is right for 92 %
 
 
 @pytest.mark.parametrize("ranks", [1, 4])

@@ -1,6 +1,6 @@
-"""Runs a prepare job and kills itself with -9, with all processes that it started, at a named point.
+"""Runs a job and kills itself with -9, with all processes that it started, at a named point.
 
-    python -m tests.faults.driver INPUT OUTPUT SHARDS POINT
+    python -m tests.faults.driver JOB INPUT OUTPUT POINT
 
 It has to be the leader of its own process group.
 """
@@ -15,13 +15,25 @@ import time
 from pathlib import Path
 from typing import Any
 
+from shardwright.config import Config
 from shardwright.spark import prepare
+from shardwright.spark.export import export
+from shardwright.spark.reshard import ReshardOptions, open_reshard, reshard
 from shardwright.storage import LocalStorage
 from tests.spark.mnist import config
 
-POINTS = ("while samples are read", "after the reading pass", "while parts are written", "after the writing pass",
-          "while files are moved", "before the publishing rename", "between the publishing rename and _LATEST")  # fmt: skip
+POINTS = ("while samples are read", "after the reading pass", "after the fitting pass", "while parts are written",
+          "after the writing pass", "while files are moved", "before the publishing rename",
+          "between the publishing rename and _LATEST")  # fmt: skip
+EXPORT_POINTS = ("while files are exported", "before the output is there", "after the output is there")
 NEVER = "never"
+SHARDS = 7
+_STEPS = (("reading", "read"), ("fitting", "fit"), ("writing", "write"))
+
+
+def second_version(source: Path | str, out: Path, shards: int = 7) -> Config:
+    """The job that is killed: another number of shards than the first version, and pictures standardised at write."""
+    return config(source, out, shard={"count": shards}, standardise={"fields": ["image"], "at": "write"})
 
 
 def die() -> None:
@@ -44,15 +56,17 @@ def arm(point: str, output: Path) -> None:
 
     def killing_write(self: LocalStorage, name: str, data: bytes) -> None:
         write(self, name, data)
-        if (point, name) in (("after the reading pass", "read.json"), ("after the writing pass", "write.json")):
+        if (point, name) in tuple((f"after the {step} pass", f"{file}.json") for step, file in _STEPS):
             die()
 
     def killing_rename(self: LocalStorage, old: str, new: str) -> None:
         nonlocal moved
-        publishing = new.startswith("v0")
-        if publishing and point == "before the publishing rename":
+        publishing, exporting = new.startswith("v0"), ".partial-" in old
+        if (publishing and point == "before the publishing rename") or (exporting and point == "before the output is there"):
             die()
         rename(self, old, new)
+        if exporting and point == "after the output is there":
+            die()
         moved += old.startswith("parts/")
         if (publishing and point.startswith("between the publishing rename")) or (
             point == "while files are moved" and moved == 3
@@ -65,9 +79,25 @@ def arm(point: str, output: Path) -> None:
         die_when_there_are_files(output, "_staging/*/index/*.parquet", 2)
     if point == "while parts are written":
         die_when_there_are_files(output, "_staging/*/parts/*.parquet", 2)
+    if point == "while files are exported":
+        die_when_there_are_files(output.parent, f"{output.name}.partial-*/train/*", 2)
 
+
+def do_prepare(source: str, out: str) -> None:
+    prepare(second_version(source, Path(out)), new_version=True)
+
+
+def do_reshard(source: str, out: str) -> None:
+    reshard(open_reshard([source], ReshardOptions(shards=SHARDS)), out)
+
+
+def do_export(source: str, out: str) -> None:
+    export(source, out)
+
+
+JOBS = {"prepare": do_prepare, "reshard": do_reshard, "export": do_export}
 
 if __name__ == "__main__":
-    source, out, shards, point = sys.argv[1:]
+    job, source, out, point = sys.argv[1:]
     arm(point, Path(out))
-    prepare(config(source, Path(out), shard={"count": int(shards)}), new_version=True)
+    JOBS[job](source, out)

@@ -21,7 +21,7 @@ from shardwright.reader.verify import verify
 from shardwright.spark import prepare
 from shardwright.stages.publish import Published
 from tests.conftest import ROOT
-from tests.faults.driver import NEVER, POINTS
+from tests.faults.driver import NEVER, POINTS, second_version
 from tests.spark.mnist import config, tree, write_digits
 
 RANDOM_POINTS = 20
@@ -37,7 +37,7 @@ def undisturbed(spark: SparkSession, source: Path, tmp_path_factory: pytest.Temp
     """A dataset with v000001 of 4 shards and v000002 of 7."""
     out = tmp_path_factory.mktemp("undisturbed") / "mnist"
     prepare(config(source, out), quiet=True)
-    prepare(config(source, out, shard={"count": 7}), new_version=True, quiet=True)
+    prepare(second_version(source, out), new_version=True, quiet=True)
     return out
 
 
@@ -50,8 +50,8 @@ def dataset(undisturbed: Path, tmp_path: Path) -> Path:
     return out
 
 
-def start(source: Path, out: Path, point: str) -> subprocess.Popen[bytes]:
-    command = [sys.executable, "-m", "tests.faults.driver", str(source), str(out), "7", point]
+def start(source: Path, out: Path, point: str, job: str = "prepare") -> subprocess.Popen[bytes]:
+    command = [sys.executable, "-m", "tests.faults.driver", job, str(source), str(out), point]
     arguments = f"--master local[2] --properties-file {ROOT / 'conf/spark/local.conf'} pyspark-shell"
     environment = {**os.environ, "PYSPARK_PYTHON": sys.executable, "PYSPARK_SUBMIT_ARGS": arguments}
     return subprocess.Popen(
@@ -62,7 +62,7 @@ def start(source: Path, out: Path, point: str) -> subprocess.Popen[bytes]:
 def check_after(source: Path, dataset: Path, undisturbed: Path) -> Published:
     """What holds after a kill: the old version is whole, the re-run converges, nothing stray is published."""
     assert not verify(str(dataset), version="v000001").problems
-    again = prepare(config(source, dataset, shard={"count": 7}), new_version=True, quiet=True)
+    again = prepare(second_version(source, dataset), new_version=True, quiet=True)
     assert again.version == "v000002"
     assert tree(dataset, "v000001") == tree(undisturbed, "v000001")
     assert tree(dataset, "v000002") == tree(undisturbed, "v000002")  # the same names too: no stray file
@@ -77,14 +77,16 @@ def test_kill_at_a_named_point(spark: SparkSession, source: Path, dataset: Path,
     assert driver.wait(timeout=240) == -signal.SIGKILL
     done = {path.name for path in dataset.glob("_staging/*/*.json")}
     check_after(source, dataset, undisturbed)
-    if POINTS.index(point) in (1, 2):
+    if POINTS.index(point) in (1, 2, 3):
         assert "read.json" in done  # so the re-run went on from there
+    if POINTS.index(point) in (2, 3):
+        assert "fit.json" in done
 
 
 def test_a_finished_pass_is_not_run_again(spark: SparkSession, source: Path, dataset: Path, undisturbed: Path) -> None:
     assert start(source, dataset, "after the writing pass").wait(timeout=240) == -signal.SIGKILL
     again = check_after(source, dataset, undisturbed)
-    assert not {"read", "write"} & set(again.manifest.provenance.seconds)
+    assert not {"read", "fit", "write"} & set(again.manifest.provenance.seconds)
 
 
 @pytest.fixture

@@ -23,19 +23,27 @@ def test_round_trip_below_a_kilobyte():
 
 
 def test_golden():
-    """States of this version stay readable: never edit this text."""
+    """States of these versions stay readable: never edit these texts."""
     text = (
         '{"format_version": 1, "content_id": "%s", "split": "train", "selection": null, "seed": 7, "shuffle": "window", '
         '"window_blocks": 16, "epoch": 3, "samples_consumed": 1000000000000}' % ("c" * 64)
     )
-    assert LoaderState.parse(json.loads(text)) == STATE
+    assert LoaderState.parse(json.loads(text)) == STATE.model_copy(update={"format_version": 1})
+    text = (
+        '{"format_version": 2, "content_id": "%s", "split": "train", "selection": null, "seed": 7, "shuffle": "global", '
+        '"window_blocks": null, "sampling": {"name": "balanced", "field": "label", "samples": 100}, "epoch": 3, '
+        '"samples_consumed": 1000000000000}' % ("c" * 64)
+    )
+    sampling: dict[str, str | int] = {"name": "balanced", "field": "label", "samples": 100}
+    changed = {"shuffle": "global", "window_blocks": None, "sampling": sampling}
+    assert LoaderState.parse(json.loads(text)) == STATE.model_copy(update=changed)
 
 
 @pytest.mark.parametrize(
     "state, message",
     [
         ({}, "expected a loader state with a format_version"),
-        ({**STATE.to_json(), "format_version": 2}, "format_version 2, newer than 1.*upgrade shardwright"),
+        ({**STATE.to_json(), "format_version": 3}, "format_version 3, newer than 2.*upgrade shardwright"),
         ({**STATE.to_json(), "epoch": -1}, "not a loader state: epoch"),
         ({**STATE.to_json(), "rank": 0}, "not a loader state: rank"),
     ],
@@ -46,7 +54,15 @@ def test_what_is_no_state_is_refused(state, message):
 
 
 @pytest.mark.parametrize(
-    "change", [{"content_id": "d" * 64}, {"seed": 8}, {"shuffle": "global"}, {"split": "test"}, {"selection": "e" * 64}]
+    "change",
+    [
+        {"content_id": "d" * 64},
+        {"seed": 8},
+        {"shuffle": "global"},
+        {"split": "test"},
+        {"selection": "e" * 64},
+        {"sampling": {"name": "balanced", "field": "label", "samples": 5}},
+    ],
 )
 def test_a_foreign_state_is_refused_with_both_values(change):
     other = STATE.model_copy(update=change)

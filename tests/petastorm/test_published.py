@@ -19,6 +19,7 @@ from shardwright.codecs import encode_npy
 from shardwright.config import Config
 from shardwright.schema import Schema
 from shardwright.spark import prepare, write_dataset
+from shardwright.stages.compress import CompressOptions
 from shardwright.stages.shard import ShardOptions
 from tests.conftest import SAMPLES
 from tests.petastorm.conftest import Oracle
@@ -170,9 +171,10 @@ def spark_value(name: str, i: int) -> Any:
 def kinds(spark: SparkSession, tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp("kinds") / "d"
     rows = [tuple(spark_value(field["name"], i) for field in FIELDS) for i in range(24)]
-    options = ShardOptions(count=2, row_group_bytes=3000, compress=("word",))
+    options = ShardOptions(count=2, row_group_bytes=3000)
     schema = Schema.model_validate({"fields": FIELDS})
-    write_dataset(spark.createDataFrame(rows, TYPES), str(root), shards=options, schema=schema, quiet=True)
+    compress = CompressOptions.model_validate({"fields": {"word": "zstd"}})
+    write_dataset(spark.createDataFrame(rows, TYPES), str(root), shards=options, schema=schema, compress=compress, quiet=True)
     return root / "v000001/train"
 
 

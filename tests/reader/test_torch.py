@@ -60,3 +60,14 @@ def test_world_comes_from_torch_distributed(tmp_path):
         assert len(swt.loader(train, 4)) == 10
     finally:
         torch.distributed.destroy_process_group()
+
+
+def test_sampling_and_on_error_are_those_of_the_dataset(tmp_path):
+    import shardwright.torch as swt
+
+    publish(tmp_path / "d", {"train": pictures(40)}, Schema(fields=DIGIT))
+    train = sw.open_dataset(str(tmp_path / "d"))
+    options = {"world": sw.World(), "sampling": sw.Balanced("label"), "samples_per_epoch": 30, "on_error": "replace"}
+    ours, theirs = train.loader(batch_size=10, **options), swt.loader(train, 10, **options)
+    assert [batch["label"].tolist() for batch in theirs] == [batch["label"].tolist() for batch in ours]
+    assert theirs.state_dict() == ours.state_dict()

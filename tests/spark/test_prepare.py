@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 from pyspark.sql import SparkSession
 
+from shardwright.format.manifest import Standardisation
 from shardwright.schema import Field, Schema
 from shardwright.spark import prepare, write_dataset
 from shardwright.stages.publish import Published
@@ -60,6 +61,7 @@ def test_mean_and_std_are_correctly_rounded(published: Published) -> None:
     mean = Fraction(sum(values), len(values))
     variance = Fraction(sum(value * value for value in values), len(values)) - mean * mean
     transform = published.manifest.content.transforms[0]
+    assert isinstance(transform, Standardisation)
     assert transform.mean == (float(mean),)
     (std,) = transform.std
     below, above = Fraction(math.nextafter(std, 0)), Fraction(math.nextafter(std, math.inf))

@@ -100,6 +100,12 @@ def test_range_and_non_finite() -> None:
     assert clean(number("int64"), pa.array([2**62, 2**62 + 1]), range={"x": (0, 2**62)})[0] == [2**62]
 
 
+def test_a_field_that_is_encoded_at_write_is_refused() -> None:
+    half = number("float32", shape=(3,), codec="float16")
+    with pytest.raises(SchemaError, match=r"field 'x': .* how they are encoded at write is said in \[compress\], not by the"):
+        Clean(Schema(fields=(half,)))
+
+
 def test_a_range_that_can_not_be_is_told() -> None:
     schema = Schema(fields=(number("int8"), Field(name="text", dtype="string")))
     with pytest.raises(SchemaError, match=r"clean.range: no field 'y'; known: x, text"):
@@ -201,7 +207,7 @@ def test_pictures_are_decoded() -> None:
     assert kept == [jpeg, png]
     assert reasons[2] == "a jpeg cut short: it has no end marker"
     assert reasons[3].startswith("a damaged png (")
-    assert reasons[4] == "not a jpeg, png, webp picture (it begins with b'hello')"
+    assert reasons[4] == "not a jpeg, png, webp, jpegxl picture (it begins with b'hello')"
     assert reasons[6] == NULL
     assert set(clean(field, pictures, decode=False)[1]) == {2, 4, 5, 6}
     sized = number("uint8", shape=(400, 600, 3), codec="image")

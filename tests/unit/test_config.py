@@ -10,8 +10,10 @@ import pytest
 
 from shardwright.config import Config, Recipe, load_config
 from shardwright.errors import ConfigError
-from shardwright.schema import Field, Schema
+from shardwright.schema import CodecSpec, Field, Schema
 from shardwright.stages.clean import CleanOptions
+from shardwright.stages.compress import CompressOptions
+from shardwright.stages.map import MapOptions
 from shardwright.stages.shard import ShardOptions
 from shardwright.stages.split import SplitOptions
 from shardwright.stages.standardise import StandardiseOptions
@@ -54,7 +56,7 @@ def test_what_is_not_said_has_a_default(load: Any) -> None:
 @pytest.mark.parametrize(
     "before, after, problem",
     [
-        ("[shard]", "[shrad]\n[shard]", "shrad: unknown key; did you mean 'shard'? known: name, read, clean, split,"),
+        ("[shard]", "[shrad]\n[shard]", "shrad: unknown key; did you mean 'shard'? known: name, read, clean, map,"),
         ("count = 4", "count = 4\nreminder = 'pad'", "[shard] reminder: unknown key; did you mean 'remainder'? known: count,"),
         ('format = "idx"', "", "[read] format: missing; add it"),
         ('name = "digits"', "", "name: missing; add it"),
@@ -76,6 +78,18 @@ def test_what_is_not_said_has_a_default(load: Any) -> None:
             "[split]\nfractions = { a = 0.5 }\n[shard]",
             "split: expected fractions that sum to 1, found {'a': 0.5} = 0.5",
         ),
+        (
+            "[shard]",
+            "[[map]]\nfunction = 'a.b'\n[shard]",
+            '[map.0] function: expected "pkg.mod:fn", a module and a function in it',
+        ),
+        (
+            "[shard]",
+            "[[map]]\nfnction = 'a:b'\nfunction = 'a:b'\n[shard]",
+            "[map.0] fnction: unknown key; did you mean 'function'?",
+        ),
+        ('path = "in"', "", "[read] path: missing; add it"),
+        ('path = "in"', "path = 'in'\nquery = 'select 1'", '[read] query: only format = "sql" takes a query'),
         ("[shard]", "[split]\nfractions = { a = nan }\n[shard]", "split: expected fractions above 0, found {'a': nan}"),
         ("[shard]", "[split]\nfractions = { a = 'x' }\n[shard]", "[split.fractions] a: input should be a valid number,"),
         ("[shard]", "[clean]\nrange = { x = [3, 1] }\n[shard]", "[clean] range: x: expected [smallest, largest], found [3, 1]"),
@@ -93,7 +107,7 @@ def test_each_kind_of_problem(load: Any, before: str, after: str, problem: str) 
 
 
 def test_all_problems_at_once(load: Any) -> None:
-    text = GOOD.replace("count = 4", "count = -1\nseeed = 3").replace('"idx"', '"csv"') + "[publish]\npath = 7\n"
+    text = GOOD.replace("count = 4", "count = -1\nseeed = 3").replace('"idx"', '"cvs"') + "[publish]\npath = 7\n"
     found = problems(load, text)
     assert [line.split(":")[0] for line in found] == ["[read] format", "[shard] count", "[shard] seeed", "[publish] path"]
     with pytest.raises(ConfigError, match=r"^4 problems in the configuration:\n  .*c.toml: "):
@@ -175,7 +189,7 @@ def test_fields_that_the_schema_lacks() -> None:
     schema = Schema(fields=(Field(name="image", dtype="uint8", shape=(2,)), Field(name="word", dtype="string")))
     recipe = Recipe(
         key=("imagge",), clean=CleanOptions(range={"label": (0, 1)}), split=SplitOptions(column="fold"),
-        standardise=StandardiseOptions(fields=("image", "word", "worb")), shard=ShardOptions(count=1, compress=("img",)),
+        standardise=StandardiseOptions(fields=("image", "word", "worb")), shard=ShardOptions(count=1),
     )  # fmt: skip
     with pytest.raises(ConfigError) as caught:
         recipe.check(schema)
@@ -184,9 +198,48 @@ def test_fields_that_the_schema_lacks() -> None:
         "clean.range: no field 'label'; known: image, word",
         "split.column: no field 'fold'; known: image, word",
         "standardise.fields: no field 'worb'; did you mean 'word'? known: image, word",
-        "shard.compress: no field 'img'; did you mean 'image'? known: image, word",
-        "standardise.fields: 'word' is string; expected a field of numbers",
+        "standardise.fields: 'word' is string; expected a field of numbers for mean_std",
     ]
+
+
+def test_what_is_compressed_is_what_standardising_gives() -> None:
+    schema = Schema(fields=(Field(name="image", dtype="uint8", shape=(8, 8)), Field(name="word", dtype="string")))
+    recipe = Recipe(
+        standardise=StandardiseOptions.model_validate({"fields": ["image"], "at": "write", "features": {"word": "one_hot"}}),
+        compress=CompressOptions.model_validate({"fields": {"image": "float16"}}), shard=ShardOptions(count=1),
+    )  # fmt: skip
+    stored = recipe.stored(recipe.check(schema))
+    assert stored["image"] == Field(name="image", dtype="float32", shape=(8, 8), codec=CodecSpec(name="float16"))
+    assert stored["word"] == Field(name="word", dtype="uint8", shape=(None,))
+    bad = recipe.model_copy(update={"compress": CompressOptions.model_validate({"fields": {"image": "png", "img": "zstd"}})})
+    with pytest.raises(ConfigError) as caught:
+        bad.check(schema)
+    assert caught.value.problems == [
+        "compress.fields: no field 'img'; did you mean 'image'? known: image, word",
+        (
+            "compress.fields.image: png takes uint8 or uint16, grey, RGB or RGBA, of shape (height, width[, channels]); found "
+            "float32 (8, 8)"
+        ),
+    ]
+
+
+@pytest.mark.parametrize(
+    "override, problem",
+    [
+        ("standardise.features.age=robusd", "[standardise.features] age: no method 'robusd'; did you mean 'robust'"),
+        ("standardise.features.age.method=robust", None),
+        ("standardise.metod=robust", "[standardise] metod: unknown key; did you mean 'method'"),
+        ("compress.fields.image=jpg", "[compress.fields] image: no codec 'jpg'; did you mean 'jpeg'"),
+        ("compress.columns=png", "[compress] columns: expected one of zstd, gzip"),
+        ("shard.compress=['image']", "[shard] compress: unknown key"),
+    ],
+)
+def test_tables_of_policies_and_codecs(load: Any, override: str, problem: str | None) -> None:
+    if problem is None:
+        assert load(GOOD, override).standardise.policies["age"].method == "robust"
+    else:
+        (found,) = problems(load, GOOD, override)
+        assert problem in found
 
 
 def test_how_the_input_is_cut_is_no_part_of_the_recipe(load: Any) -> None:
@@ -194,3 +247,51 @@ def test_how_the_input_is_cut_is_no_part_of_the_recipe(load: Any) -> None:
     one, other = (load(GOOD, f"read.task_bytes={size}").recipe() for size in (10, 10**6))
     assert one.model_dump() == other.model_dump()
     assert one.task_bytes != other.task_bytes
+
+
+@pytest.mark.parametrize(
+    "table, problem",
+    [
+        ("format = 'sql'", "[read] query: missing; add it"),
+        (
+            "format = 'sql'\npath = 'a'\nquery = 'select 1'",
+            "[read] path: the query says what is read; leave path out, found 'a'",
+        ),
+        (
+            "format = 'sql'\nquery = 'drop table x'",
+            "[read] query: expected a query that reads: SELECT …, WITH …, FROM …, TABLE …",
+        ),
+        ("format = 'table'", "[read] path: missing; add it"),
+        ("format = 'table'\npath = 'a'\noptions = { a = 1 }", "[read] options: what Spark reads takes no options here"),
+        ("format = 'table'\npath = ['a', 'b']", "[read] path: expected the name of one table, such as db.table"),
+    ],
+)
+def test_tables_and_queries(load: Any, table: str, problem: str) -> None:
+    (found,) = problems(load, f"name = 'x'\n[read]\n{table}\n[shard]\ncount = 1")
+    assert found.startswith(problem)
+
+
+def test_a_query_needs_no_path(load: Any) -> None:
+    config = load("name = 'x'\n[read]\nformat = 'sql'\nquery = ' (WITH a AS (SELECT 1) SELECT * FROM a)'\n[shard]\ncount = 1")
+    assert config.read.by_spark
+    assert config.read.paths == ()
+
+
+def test_fields_after_the_functions_of_the_teams_own() -> None:
+    """All at once: what a function is not, and what tables after it name that it dropped or never made."""
+    schema = Schema(fields=(Field(name="x", dtype="float32"), Field(name="number", dtype="int64")))
+    function = "tests.unit.own_functions:double"
+    options = MapOptions(function=function, options={"buy": 1}, drop=("x",), fields={"v": {"dtype": "int8", "shape": [2]}})
+    recipe = Recipe(
+        key=("x",), map=(options,), split=SplitOptions(fractions={"a": 1.0}, stratify="x"),
+        shard=ShardOptions(count=1, per_split={"b": 2}, order="keep", order_by=("number", "v", "w")),
+    )  # fmt: skip
+    with pytest.raises(ConfigError) as caught:
+        recipe.check(schema)
+    assert caught.value.problems == [
+        "split.stratify: no field 'x'; known: number, v",
+        "shard.order_by: no field 'w'; known: number, v",
+        "shard.order_by: 'v' is int8 (2,); expected numbers, bools, timestamps or strings",
+        "shard.per_split: no split 'b'; known: a",
+        f"[[map]] {function}: options: got an unexpected keyword argument 'buy'",
+    ]

@@ -16,6 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from shardwright.errors import StorageError
+from shardwright.format.compression import ZSTD
 from shardwright.format.layout import KEY, Column, columns, sample_type
 from shardwright.schema import Schema
 from shardwright.spark.exchange import LONG_VALUE, StagedExchange
@@ -34,7 +35,7 @@ SCHEMA = Schema.model_validate(
         ]
     }
 )
-LAYOUT = columns(SCHEMA, compressed=("zipped",))
+LAYOUT = columns(SCHEMA, compressed={"zipped": ZSTD})
 STAGED = pa.schema([*((field.name, sample_type(field)) for field in SCHEMA), (KEY, pa.binary(16))])
 
 

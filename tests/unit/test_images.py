@@ -53,7 +53,7 @@ def test_a_text_file_named_jpg_is_rejected_with_what_it_begins_with(tmp_path: Pa
         clean, rejects = Clean(source.schema, CleanOptions(decode=decode))(batch)
         assert clean.num_rows == 0
         assert (rejects.rows, rejects.fields) == ([0], ["image"])
-        assert rejects.reasons == ["not a jpeg, png, webp picture (it begins with b'bytes of')"]
+        assert rejects.reasons == ["not a jpeg, png, webp, jpegxl picture (it begins with b'bytes of')"]
 
 
 def test_classes_are_the_first_folders_by_name(tmp_path: Path) -> None:
@@ -72,8 +72,8 @@ def test_a_flat_folder_and_a_glob_of_one_have_no_labels(tmp_path: Path) -> None:
 def test_tasks_pack_files_by_bytes_and_any_cut_reads_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     source = open_source("images", tree(tmp_path, *(f"c{i % 3}/{i:02d}.png" for i in range(20))))
     whole = read(source).to_pylist()
-    monkeypatch.setattr("shardwright.sources.images.BATCH_BYTES", 50)
-    assert [len(batch) for batch in source.read(source.tasks(10**6)[0])][:2] == [3, 3]
+    monkeypatch.setattr("shardwright.sources.whole.BATCH_BYTES", 50)
+    assert [len(batch) for batch in source.read(source.tasks(10**6)[0])][:2] == [2, 2]
     for task_bytes in (1, 40, 100, 10**6):
         tasks = source.tasks(task_bytes)
         assert [file for task in tasks for file in task.files] == list(source.files)

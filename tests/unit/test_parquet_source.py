@@ -92,7 +92,7 @@ def test_binary_columns_are_declared_as_arrays(tmp_path: Path) -> None:
         assert rejects.rows == []
         assert batch[name].to_pylist() == [image.tobytes() for image in images]
     assert clean(source)[1].reasons == [
-        "a jpeg cut short: it has no end marker", "not a jpeg, png, webp picture (it begins with b'text')",
+        "a jpeg cut short: it has no end marker", "not a jpeg, png, webp, jpegxl picture (it begins with b'text')",
     ]  # fmt: skip
 
 

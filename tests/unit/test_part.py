@@ -16,6 +16,7 @@ import pytest
 from shardwright.codecs import encode_npy
 from shardwright.errors import StorageError
 from shardwright.format import part as part_module
+from shardwright.format.compression import ZSTD
 from shardwright.format.layout import KEY, PAD, Column, columns
 from shardwright.format.part import PartWriter, WrittenPart
 from shardwright.schema import NUMBERS, Field, Schema
@@ -38,7 +39,7 @@ SCHEMA = Schema.model_validate(
         ]
     }
 )
-LAYOUT = columns(SCHEMA, compressed=("zipped",), pad=True)
+LAYOUT = columns(SCHEMA, compressed={"zipped": ZSTD}, pad=True)
 
 
 def samples(count: int) -> dict[str, pa.Array]:

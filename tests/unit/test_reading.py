@@ -17,13 +17,14 @@ from hypothesis import strategies as st
 
 from shardwright.format.layout import columns
 from shardwright.hashing import path_keys, place_keys
+from shardwright.hashing.places import as_matrix
+from shardwright.hashing.ranks import UNIFORM_BINS, Bins
 from shardwright.schema import Field, Schema
 from shardwright.spark.exchange import StagedExchange
 from shardwright.spark.reading import MAX_REASONS, ReadPass, ReadReport, encoded_bytes
 from shardwright.stages import SOURCE
 from shardwright.stages.clean import Clean
 from shardwright.stages.read import AddKeys
-from shardwright.stages.shard import BINS, bins_of
 from shardwright.stages.split import Split, SplitOptions
 
 SCHEMA = Schema(fields=(Field(name="x", dtype="uint8", shape=(2,)), Field(name="y", dtype="int8")))
@@ -69,8 +70,8 @@ def test_a_report_survives_json(numbers: list[int]) -> None:
 
 def test_bins_are_few_in_a_small_task_and_all_fit_in_a_large_one() -> None:
     assert len(report_of([1, 2, 3]).to_json()) < 400
-    full = ReadReport(bins={"train": np.full(BINS, 2**40)})
-    assert ReadReport.from_json(full.to_json()).bins["train"].tolist() == [2**40] * BINS
+    full = ReadReport(bins={"train": np.full(UNIFORM_BINS, 2**40)})
+    assert ReadReport.from_json(full.to_json()).bins["train"].tolist() == [2**40] * UNIFORM_BINS
 
 
 @dataclass(frozen=True)
@@ -98,7 +99,7 @@ def run(directory: Path, *batches: pa.RecordBatch) -> ReadReport:
     maps = (AddKeys(SCHEMA), Clean(SCHEMA), Split(SCHEMA, SplitOptions(fractions={"a": 0.5, "b": 0.5})))
     read = ReadPass(
         rows=_Batches(batches), maps=maps, schema=SCHEMA, exchange=StagedExchange(directory / "data"), directory=directory,
-        seed=3, compress=(),
+        seed=3,
     )  # fmt: skip
     (answer,) = read(iter(()))
     return ReadReport.from_json(answer["report"][0].as_py())
@@ -111,8 +112,8 @@ def test_the_pass(tmp_path: Path) -> None:
     index = pq.read_table(tmp_path / "index" / name)
     assert Counter(index["split"].to_pylist()) == report.samples
     assert index["key"].to_pylist() == index["content"].to_pylist()
-    bins = bins_of(np.frombuffer(b"".join(index["place_key"].to_pylist()), np.uint8).reshape(38, -1))
-    assert np.array_equal(sum(report.bins.values()), np.bincount(bins, minlength=BINS))
+    bins = Bins().of(as_matrix(index["place_key"].combine_chunks()))
+    assert np.array_equal(sum(report.bins.values()), np.bincount(bins, minlength=UNIFORM_BINS))
     layout = columns(SCHEMA)
     (array,) = StagedExchange(tmp_path / "data").fetch(index, layout[:1])
     assert sorted(cell[-2:] for cell in array.to_pylist()) == [bytes([row, 0]) for row in range(40) if row not in (7, 30)]
@@ -127,6 +128,22 @@ def test_rejected_samples_are_kept_with_stage_field_reason_and_source(tmp_path: 
         "sample_y": 1000,
     }  # fmt: skip
     assert report.first_reasons == ["in#4: field 'y': 1000 is outside [-128, 127]"]
+
+
+def test_a_rejected_string_that_is_no_utf_8_is_kept_as_bytes(tmp_path: Path) -> None:
+    schema = Schema(fields=(Field(name="s", dtype="string"),))
+    values = pa.array([b"\xff", b"good"]).view(pa.string())
+    for name in ("data", "index", "quarantine"):
+        (tmp_path / name).mkdir()
+    read = ReadPass(
+        rows=_Batches((pa.RecordBatch.from_pydict({"s": values, SOURCE: pa.array(["in#0", "in#1"])}),)),
+        maps=(AddKeys(schema), Clean(schema), Split(schema, SplitOptions())),
+        schema=schema, exchange=StagedExchange(tmp_path / "data"), directory=tmp_path, seed=3, compress=(),
+    )  # fmt: skip
+    (answer,) = read(iter(()))
+    (name,) = ReadReport.from_json(answer["report"][0].as_py()).quarantine_files
+    (row,) = pq.read_table(tmp_path / "quarantine" / name).to_pylist()
+    assert (row["sample_s"], row["source"]) == (b"\xff", "in#0")
 
 
 def test_nothing_to_read(tmp_path: Path) -> None:

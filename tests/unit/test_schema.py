@@ -46,7 +46,16 @@ def test_names_that_can_be(name: str) -> None:
         ({"codec": "raw", "shape": (2,), "nullable": True}, "layout 'raw' needs a fixed shape and no nulls"),
         ({"codec": "image", "shape": (2, 2), "dtype": "float32"}, "an image is uint8 or uint16"),
         ({"codec": "image", "shape": (2, 2, 3, 1)}, r"an image is uint8 or uint16, \(height, width\[, channels\]\)"),
-        ({"codec": "jpeg", "shape": (2, 2)}, "Input should be 'npy', 'raw' or 'image'"),
+        ({"codec": "jpeg", "shape": (2, 2)}, "Input should be 'npy', 'raw', 'image', 'float16', 'bfloat16', 'int8' or 'zfp'"),
+        ({"codec": "int8", "shape": (2,)}, "field 'x': codec 'int8' is for float32 and float64, found uint8"),
+        ({"codec": "float16", "shape": (2,), "dtype": "float16"}, "codec 'float16' is for float32 and float64, found float16"),
+        ({"codec": "zfp", "dtype": "float32"}, "field 'x': codec 'zfp' needs a shape"),
+        ({"codec": "zfp", "shape": (2,) * 5, "dtype": "float32"}, "codec 'zfp' takes 1 to 4 dimensions, found 5"),
+        (
+            {"codec": "int8", "shape": (None, 2), "dtype": "float64"},
+            "field 'x': codec 'int8' needs a fixed shape; 'float16' and",
+        ),
+        ({"codec": "bfloat16", "shape": (None,), "dtype": "float32"}, "codec 'bfloat16' needs a fixed shape"),
         ({"dtype": "int"}, "Input should be 'bool'"),
         ({"dtyp": "int8"}, "Extra inputs are not permitted"),
     ],
@@ -96,18 +105,23 @@ def test_dtypes_are_little_endian(dtype: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "values, fixed, nbytes",
+    "values, fixed, nbytes, stored",
     [
-        ({}, False, 1),
-        ({"dtype": "float64", "shape": (2, 3)}, True, 48),
-        ({"shape": (None, 3)}, False, 0),
-        ({"shape": (2, 2, 3), "codec": "image"}, False, 12),
-        ({"shape": (5,), "codec": "raw"}, True, 5),
+        ({}, False, 1, 1),
+        ({"dtype": "float64", "shape": (2, 3)}, True, 48, 48),
+        ({"shape": (None, 3)}, False, 0, 0),
+        ({"shape": (2, 2, 3), "codec": "image"}, False, 12, 12),
+        ({"shape": (5,), "codec": "raw"}, True, 5, 5),
+        ({"dtype": "float64", "shape": (2, 3), "codec": "float16"}, True, 48, 12),
+        ({"dtype": "float32", "shape": (2, 3), "codec": "bfloat16"}, True, 24, 12),
+        ({"dtype": "float64", "shape": (2, 3), "codec": "int8"}, True, 48, 10),
+        ({"dtype": "float32", "shape": (2, 3), "codec": "zfp"}, False, 24, 24),
+        ({"dtype": "float32", "shape": (None, 3), "codec": "float16"}, False, 0, 0),
     ],
 )
-def test_what_is_stored_uncoded(values: dict[str, Any], fixed: bool, nbytes: int) -> None:
+def test_which_values_are_of_one_width(values: dict[str, Any], fixed: bool, nbytes: int, stored: int) -> None:
     field = make(**values)
-    assert (field.fixed, field.nbytes) == (fixed, nbytes)
+    assert (field.fixed, field.nbytes, field.stored_nbytes) == (fixed, nbytes, stored)
 
 
 def test_a_schema_survives_json() -> None:

@@ -3,30 +3,27 @@
 from __future__ import annotations
 
 from itertools import groupby
-from typing import Any, Literal
+from typing import Any
 
-import numpy as np
-import numpy.typing as npt
+import pyarrow as pa
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from shardwright.errors import BalanceError
+from shardwright.schema import Field, Schema
 from shardwright.stages.shard import (
-    BINS,
+    OrderBy,
     PartPlan,
     ShardOptions,
     ShardPlan,
     SplitSize,
-    bins_of,
-    bins_with_ranks,
     boundary_ranks,
-    keys_at_ranks,
     plan_shards,
 )
 
-Remainder = Literal["drop", "pad", "spread"]
+REMAINDERS = ("drop", "pad", "spread", "carry")
 
 
 @st.composite
@@ -35,7 +32,7 @@ def plans(draw: st.DrawFn) -> tuple[int, ShardOptions, ShardPlan]:
     samples = draw(st.integers(1, 400))
     options = ShardOptions(
         count=draw(st.integers(1, samples)),
-        remainder=draw(st.sampled_from(["drop", "pad", "spread"])),
+        remainder=draw(st.sampled_from(REMAINDERS)),
         part_bytes=draw(st.integers(1, 5000)),
     )
     return samples, options, plan_shards({"train": SplitSize(samples, draw(st.integers(0, 100 * samples)))}, options)
@@ -50,11 +47,12 @@ def held(parts: list[PartPlan]) -> int:
 
 
 @given(plans())
-def test_every_place_lies_in_one_part_or_is_dropped(made: tuple[int, ShardOptions, ShardPlan]) -> None:
+def test_every_place_lies_in_one_part_or_is_left_out(made: tuple[int, ShardOptions, ShardPlan]) -> None:
     samples, _, plan = made
     places = [place for part in plan.parts for place in range(part.first, part.stop)]
-    assert places == list(range(samples - plan.dropped["train"]))
-    assert plan.published["train"] == samples - plan.dropped["train"] + plan.padded["train"]
+    left_out = plan.dropped["train"] + plan.carried["train"]
+    assert places == list(range(samples - left_out))
+    assert plan.published["train"] == samples - left_out + plan.padded["train"]
     assert sum(held(parts) for parts in shards_of(plan)) == plan.published["train"]
     assert all(part.stop > part.first for part in plan.parts)
 
@@ -66,8 +64,9 @@ def test_shards_are_balanced(made: tuple[int, ShardOptions, ShardPlan]) -> None:
     assert len(sizes) == options.count
     assert max(sizes) - min(sizes) <= (1 if options.remainder == "spread" and samples % options.count else 0)
     assert sizes == sorted(sizes, reverse=True)  # the first ones hold one more
-    expected = {"drop": (samples % options.count, 0), "pad": (0, -samples % options.count), "spread": (0, 0)}
-    assert (plan.dropped["train"], plan.padded["train"]) == expected[options.remainder]
+    rest = samples % options.count
+    expected = {"drop": (rest, 0, 0), "pad": (0, -samples % options.count, 0), "spread": (0, 0, 0), "carry": (0, 0, rest)}
+    assert (plan.dropped["train"], plan.padded["train"], plan.carried["train"]) == expected[options.remainder]
 
 
 @given(plans())
@@ -89,12 +88,10 @@ def test_parts_are_numbered_and_equal_but_for_one_sample(made: tuple[int, ShardO
         assert max(sizes) - min(sizes) <= 1
 
 
-def test_parts_and_blocks_are_cut_by_bytes() -> None:
-    options = ShardOptions(count=4, part_bytes=1000, block_bytes=50)
+def test_parts_are_cut_by_bytes() -> None:
+    options = ShardOptions(count=4, part_bytes=1000)
     plan = plan_shards({"train": SplitSize(400, 10_000), "test": SplitSize(40, 1000)}, options)
     assert [len(parts) for parts in shards_of(plan)] == [1] * 4 + [3] * 4  # 'test', then 'train'
-    assert plan.block_samples == 50 * 440 // 11_000
-    assert plan_shards({"train": SplitSize(4, 10**9)}, options).block_samples == 1
 
 
 def test_too_few_samples() -> None:
@@ -102,55 +99,42 @@ def test_too_few_samples() -> None:
     with pytest.raises(BalanceError) as caught:
         plan_shards(sizes, ShardOptions(count=4))
     assert str(caught.value) == (
-        "expected at least 4 samples in every split (shard.count), but 'test' has 2, 'validation' has 3; "
-        "lower shard.count or change split.fractions"
+        "expected at least as many samples as shards in every split, but 'test' has 2 for 4, 'validation' has 3 for 4; lower "
+        "shard.count, set shard.per_split, or change split.fractions"
     )
-    with pytest.raises(BalanceError, match="but there are no samples"):
+    with pytest.raises(BalanceError, match="there are no samples left"):
         plan_shards({}, ShardOptions(count=1))
 
 
+def test_other_counts_for_some_splits() -> None:
+    sizes = {"train": SplitSize(100, 1), "test": SplitSize(7, 1)}
+    plan = plan_shards(sizes, ShardOptions(count=4, per_split={"test": 3}, remainder="carry"))
+    assert [len(list(parts)) for _, parts in groupby(plan.parts, key=lambda part: part.split)] == [3, 4]
+    assert (plan.carried, plan.published) == ({"test": 1, "train": 0}, {"test": 6, "train": 100})
+    with pytest.raises(BalanceError, match=r"shard\.per_split: no samples in a split 'tset'; did you mean 'test'"):
+        plan_shards(sizes, ShardOptions(count=4, per_split={"tset": 3}))
+    with pytest.raises(BalanceError, match=r"but 'test' has 7 for 8; lower"):
+        plan_shards(sizes, ShardOptions(count=4, per_split={"test": 8}))
+
+
 @pytest.mark.parametrize(
-    "values", [{"count": 0}, {"count": 100_000}, {"count": 1, "remainder": "keep"}, {"count": 1, "part_bytes": 0}, {}]
+    "values",
+    [
+        {"count": 0},
+        {"count": 100_000},
+        {"count": 1, "remainder": "keep"},
+        {"count": 1, "part_bytes": 0},
+        {},
+        {"count": 1, "per_split": {"a": 0}},
+        {"count": 1, "order": "keep"},
+        {"count": 1, "order_by": ("a",)},
+        {"count": 1, "order": "keep", "order_by": ("a", "a")},
+        {"count": 1, "order": "keep", "order_by": tuple("abcde")},
+    ],
 )
 def test_options_that_can_not_be(values: dict[str, Any]) -> None:
     with pytest.raises(ValidationError):
         ShardOptions(**values)
-
-
-@st.composite
-def place_keys(draw: st.DrawFn) -> npt.NDArray[np.uint8]:
-    """1 to 60 different place keys in few bins: many share one, many end in zero bytes."""
-    heads = draw(st.lists(st.sampled_from([0, 1, 7, 255, 256, BINS - 1]), min_size=1, max_size=60))
-    keys = np.zeros((len(heads), 28), np.uint8)
-    keys[:, :2] = np.array(heads, ">u2").view(np.uint8).reshape(-1, 2)
-    keys[:, 2] = draw(st.lists(st.integers(0, 3), min_size=len(heads), max_size=len(heads)))
-    which = draw(st.sampled_from([3, 15, 26]))  # what tells them apart; zeros follow
-    keys[:, which] = np.arange(len(heads))
-    return keys
-
-
-@given(place_keys(), st.data())
-def test_keys_at_ranks_are_those_of_a_plain_sort(keys: npt.NDArray[np.uint8], data: st.DataObject) -> None:
-    ordered = sorted(row.tobytes() for row in keys)
-    counts = np.bincount(bins_of(keys), minlength=BINS)
-    ranks = sorted(data.draw(st.sets(st.integers(0, len(keys) + 3))))
-    wanted = bins_with_ranks(counts, ranks)
-    candidates = keys[np.isin(bins_of(keys), wanted)]
-    found = keys_at_ranks(counts, ranks, candidates)
-    assert sorted(found) == ranks
-    for rank in ranks:
-        if rank < len(ordered):
-            assert found[rank] == ordered[rank]
-        else:
-            assert found[rank] > b"\xff" * 28
-
-
-def test_equal_keys_have_ranks_of_their_own() -> None:
-    keys = np.zeros((5, 28), np.uint8)
-    keys[3:, 5] = 9
-    found = keys_at_ranks(np.bincount(bins_of(keys), minlength=BINS), [0, 2, 3, 4], keys)
-    assert [found[rank][5] for rank in (0, 2, 3, 4)] == [0, 0, 9, 9]
-    assert {len(key) for key in found.values()} == {28}
 
 
 def test_boundary_ranks_are_those_of_one_split() -> None:
@@ -158,3 +142,17 @@ def test_boundary_ranks_are_those_of_one_split() -> None:
     parts = plan_shards(sizes, ShardOptions(count=3, remainder="pad")).parts
     assert boundary_ranks(parts, "a") == [0, 1, 4, 7, 10]  # 4, 3, 3 and pads 0, 1
     assert boundary_ranks(parts, "b") == [0, 1, 3, 5, 7]
+
+
+def test_ordering_by_values_rejects_those_without_a_place() -> None:
+    schema = Schema(fields=(Field(name="group", dtype="string"), Field(name="time", dtype="float32", nullable=True)))
+    values = {"group": ["b", "a", "a\0", "a" * 65, "a"], "time": pa.array([1, 2, 3, 4, None], pa.float32())}
+    out, rejects = OrderBy(schema, ("group", "time"))(pa.RecordBatch.from_pydict(values))
+    assert out["group"].to_pylist() == ["b", "a"]
+    assert out["_order"][1].as_py() < out["_order"][0].as_py()
+    assert (rejects.rows, rejects.fields) == ([2, 3, 4], ["group", "group", "time"])
+    assert rejects.reasons == [
+        "a string with a zero byte, which can't be put in order",
+        "a string of 65 bytes; at most 64 can be put in order",
+        "null, which has no place",
+    ]

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -12,10 +14,22 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from shardwright.errors import SchemaError
+from shardwright.errors import InputError, SchemaError
 from shardwright.hashing import path_keys
+from shardwright.hashing.ranks import past_the_end
+from shardwright.hashing.sample_key import fixed_bytes
 from shardwright.schema import Field, Schema
-from shardwright.stages.split import SPLIT, Split, SplitOptions
+from shardwright.stages.split import (
+    CLASS,
+    MAX_CLASSES,
+    SPLIT,
+    Split,
+    SplitOptions,
+    StratifiedSplit,
+    check_classes,
+    class_cuts,
+    stratified_keys,
+)
 
 SCHEMA = Schema(
     fields=(
@@ -100,6 +114,8 @@ def test_an_existing_column() -> None:
     [
         ({"fractions": {"a": 1.0}, "column": "fold"}, "expected fractions or column, found both"),
         ({"group": "patient"}, "group needs fractions"),
+        ({"stratify": "x"}, "stratify needs fractions"),
+        ({"stratify": "x", "group": "patient", "fractions": {"a": 1.0}}, "expected group or stratify, found both"),
         ({"fractions": {"a": 0.5, "b": 0.4}}, r"expected fractions that sum to 1, found .* = 0.9"),
         ({"fractions": {}}, "expected fractions that sum to 1"),
         ({"fractions": {"a": 1.5, "b": -0.5}}, "expected fractions above 0"),
@@ -117,7 +133,10 @@ def test_options_that_can_not_be(options: dict[str, Any], message: str) -> None:
         SplitOptions(**options)
 
 
-@pytest.mark.parametrize("options", [{"column": "patint"}, {"group": "patint", "fractions": {"a": 1.0}}])
+@pytest.mark.parametrize(
+    "options",
+    [{"column": "patint"}, {"group": "patint", "fractions": {"a": 1.0}}, {"stratify": "patint", "fractions": {"a": 1.0}}],
+)
 def test_a_field_that_is_not_there(options: dict[str, Any]) -> None:
     with pytest.raises(SchemaError, match="no field 'patint'; did you mean 'patient'"):
         Split(SCHEMA, SplitOptions(**options))
@@ -126,3 +145,67 @@ def test_a_field_that_is_not_there(options: dict[str, Any]) -> None:
 def test_thirds_leave_nothing_out() -> None:
     found = split(NAMES, SplitOptions(fractions={"a": 1 / 3, "b": 1 / 3, "c": 1 / 3}))
     assert np.ptp([found.count(name) for name in "abc"]) < 500
+
+
+def stratify(labels: Sequence[int | None], fractions: dict[str, float], seed: int = 1) -> dict[int, str]:
+    """The split of each sample, numbered from 0, as the passes find it."""
+    options = SplitOptions(fractions=fractions, stratify="x", seed=seed)
+    rows = batch([str(number) for number in range(len(labels))]).set_column(0, "x", pa.array(labels, pa.int8()))
+    staged, rejects = Split(SCHEMA, options)(rows)
+    assert not rejects.rows
+    assert set(staged[SPLIT].to_pylist()) == {""}
+    keys = stratified_keys(seed, fixed_bytes(staged[CLASS]), fixed_bytes(staged["_key"]))
+    counts = Counter(staged[CLASS].to_pylist())
+    ordered = [*sorted(row.tobytes() for row in keys), past_the_end(40)]
+    bounds = [ordered[cut] for cut in class_cuts(counts, options)]
+    found = StratifiedSplit.at(options, sorted(counts), bounds)(keys)
+    return dict(enumerate(found.to_pylist()))
+
+
+FRACTIONS = st.sampled_from([{"a": 0.5, "b": 0.5}, {"a": 0.9, "b": 0.1}, {"a": 0.2, "b": 0.5, "c": 0.3}, {"only": 1.0}])
+
+
+@given(st.lists(st.one_of(st.none(), st.integers(0, 4)), min_size=1, max_size=60), FRACTIONS)
+def test_every_class_is_cut_exactly(labels: list[int | None], fractions: dict[str, float]) -> None:
+    found = stratify(labels, fractions)
+    for label, count in Counter(labels).items():
+        sizes = Counter(split for row, split in found.items() if labels[row] == label)
+        assert sizes.total() == count
+        for name, share in fractions.items():
+            assert abs(sizes[name] - share * count) < 1
+    whole = {label: count for label, count in Counter(labels).items() if count % 10 == 0}
+    for label, count in whole.items():
+        assert all(
+            Counter(found[r] for r, x in enumerate(labels) if x == label)[n] == round(s * count) for n, s in fractions.items()
+        )
+
+
+def test_largest_remainders() -> None:
+    options = SplitOptions(fractions={"a": 0.5, "b": 0.3, "c": 0.2}, stratify="x")
+    assert class_cuts({b"1": 7}, options) == [4, 6]  # 3.5, 2.1, 1.4: the one that is left goes to a
+    assert class_cuts({b"1": 1, b"2": 10}, options) == [1, 1, 6, 9]
+    assert class_cuts({b"2": 10, b"1": 1}, options) == [1, 1, 6, 9]  # whatever order they are counted in
+
+
+def test_a_class_is_cut_by_the_seed_and_not_by_other_classes() -> None:
+    labels = [number % 2 for number in range(200)]
+    one, other = (stratify(labels, {"a": 0.5, "b": 0.5}, seed) for seed in (1, 2))
+    assert 60 < sum(one[row] == other[row] for row in one) < 140
+    third = stratify([7 if label else 0 for label in labels], {"a": 0.5, "b": 0.5}, 1)
+    assert all(one[row] == third[row] for row in one if labels[row] == 0)
+
+
+def test_copies_are_never_parted() -> None:
+    options = SplitOptions(fractions={"a": 0.5, "b": 0.5}, stratify="x")
+    keys = np.zeros((4, 40), np.uint8)
+    keys[3, 30] = 1
+    split = StratifiedSplit.at(options, [bytes(16)], [keys[2].tobytes()])  # the middle falls among three copies
+    assert split(keys).to_pylist() == ["b", "b", "b", "b"]
+
+
+def test_too_many_classes() -> None:
+    check_classes(MAX_CLASSES)
+    with pytest.raises(
+        InputError, match=r"split\.stratify: the field has more than 100,000 different values; choose a field of"
+    ):
+        check_classes(MAX_CLASSES + 1)

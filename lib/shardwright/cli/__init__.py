@@ -11,6 +11,9 @@ from collections.abc import Sequence
 
 import typer
 
+from shardwright.cli.diff import diff
+from shardwright.cli.doctor import doctor
+from shardwright.cli.expire import expire
 from shardwright.cli.head import head
 from shardwright.cli.inspect import inspect
 from shardwright.cli.verify import verify
@@ -20,7 +23,7 @@ app = typer.Typer(
     name="shardwright", help="Look at published datasets, and check them.", no_args_is_help=True, add_completion=False,
     pretty_exceptions_enable=False, rich_markup_mode=None,
 )  # fmt: skip
-for verb in (inspect, head, verify):
+for verb in (inspect, head, verify, diff, expire, doctor):
     app.command()(verb)
 
 

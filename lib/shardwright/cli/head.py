@@ -9,7 +9,8 @@ import typer
 
 from shardwright.cli.output import out
 from shardwright.codecs.npy import show_shape
-from shardwright.reader.open import open_dataset, read_manifest
+from shardwright.format.versions import read_manifest
+from shardwright.reader.open import open_dataset
 from shardwright.storage import open_storage
 
 _SHOWN = 60

@@ -10,8 +10,9 @@ from rich.console import Console
 from shardwright.cli.output import out, size, table
 from shardwright.codecs.npy import show_shape
 from shardwright.format.manifest import Content, Manifest
-from shardwright.reader.open import read_manifest
+from shardwright.format.versions import read_manifest
 from shardwright.storage import open_storage
+from shardwright.transforms import describe, describe_compression
 
 
 def inspect(
@@ -53,7 +54,9 @@ def _fields(console: Console, content: Content) -> None:
     console.print(found)
     console.print(f"statistics of the split {content.statistics.split!r}")
     for fitted in content.transforms:
-        console.print(f"standardised at {fitted.at}: {fitted.field}")
+        console.print(f"{fitted.field}: {describe(fitted)}")
+    for name, compressed in sorted(content.compression.items()):
+        console.print(f"{name}: {describe_compression(compressed)}")
     console.print()
 
 

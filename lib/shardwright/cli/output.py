@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import functools
+from dataclasses import dataclass
+from typing import Literal
 
 from rich.console import Console
 from rich.table import Table
@@ -26,3 +28,13 @@ def size(count: int) -> str:
         value /= 1024
         units.pop(0)
     return f"{count} bytes" if units[0] == "bytes" else f"{value:.1f} {units[0]}"
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One line of a diagnosis: what was looked at, what was found, and what to do about it."""
+
+    level: Literal["ok", "warning", "problem"]
+    about: str
+    found: str
+    advice: str = ""

@@ -1,26 +1,30 @@
-"""How values become bytes and come back: `numpy.save` cells and encoded pictures. Nothing is ever unpickled."""
+"""How values become bytes and come back: `numpy.save` cells, narrower floats, ZFP, encoded pictures. Nothing is ever unpickled.
+
+`options` has what a configuration says, `values` what uses it: `encode_value` and `decode_value` for one value,
+`encode_block` and `decode_block` for many of one width.
+"""
 
 from __future__ import annotations
 
-from typing import Any
-
-import numpy as np
-import numpy.typing as npt
-
-from shardwright.codecs.image import decode_image, probe_image
+from shardwright.codecs.image import decode_image, encode_image, probe_image
 from shardwright.codecs.npy import decode_npy, encode_npy, npy_header
-from shardwright.schema import Field
+from shardwright.codecs.options import ValueCodec, is_lossless, stored_field, value_codec
+from shardwright.codecs.values import decode_block, decode_value, encode_block, encode_value, value_header
 
-__all__ = ["decode_image", "decode_npy", "decode_value", "encode_npy", "npy_header", "probe_image"]
-
-
-def decode_value(field: Field, data: bytes | memoryview) -> npt.NDArray[Any]:
-    """The array that one stored binary value of an array `field` holds, of the field's dtype and shape.
-
-    Raises DecodeError when the bytes are no such value, or have another dtype or shape.
-    """
-    if field.is_image:
-        return decode_image(field, data)
-    if field.codec is not None and field.codec.name == "raw":
-        return np.frombuffer(data, field.numpy_dtype).reshape([size or 0 for size in field.shape])
-    return decode_npy(field, data)
+__all__ = [
+    "ValueCodec",
+    "decode_block",
+    "decode_image",
+    "decode_npy",
+    "decode_value",
+    "encode_block",
+    "encode_image",
+    "encode_npy",
+    "encode_value",
+    "is_lossless",
+    "npy_header",
+    "probe_image",
+    "stored_field",
+    "value_codec",
+    "value_header",
+]

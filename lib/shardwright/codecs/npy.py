@@ -30,24 +30,33 @@ def encode_npy(array: npt.NDArray[Any]) -> bytes:
     return npy_header(little.dtype.str, little.shape) + little.tobytes()
 
 
-def decode_npy(field: Field, data: bytes | memoryview) -> npt.NDArray[Any]:
-    """The array in a `numpy.save` cell. Raises DecodeError for other bytes, dtypes or shapes than `field` declares."""
+def decode_npy(field: Field, data: bytes | memoryview, dtype: str | None = None) -> npt.NDArray[Any]:
+    """The array in a `numpy.save` cell. Raises DecodeError for other bytes, dtypes or shapes than `field` declares.
+
+    `dtype` is what the cell holds where it is not what the field declares.
+    """
     buffer = io.BytesIO(data)
     try:
         array = np.lib.format.read_array(buffer, allow_pickle=False)
     except (ValueError, EOFError, SyntaxError, TypeError, MemoryError) as error:
         raise DecodeError(f"field {field.name!r}: not a numpy.save cell ({error})") from error
-    check_array(field, array)
+    check_array(field, array, dtype)
     return array
 
 
-def check_array(field: Field, array: npt.NDArray[Any]) -> None:
-    """Raise DecodeError unless `array` has the dtype and shape that `field` declares (None matches any size)."""
-    same_rank = array.ndim == len(field.shape)
-    if not same_rank or any(w is not None and w != s for w, s in zip(field.shape, array.shape, strict=True)):
-        raise DecodeError(f"field {field.name!r}: expected shape {show_shape(field.shape)}, found {show_shape(array.shape)}")
-    if array.dtype.newbyteorder("=") != field.numpy_dtype.newbyteorder("="):
-        raise DecodeError(f"field {field.name!r}: expected dtype {field.dtype}, found {array.dtype}")
+def check_array(field: Field, array: npt.NDArray[Any], dtype: str | None = None) -> None:
+    """Raise DecodeError unless `array` has the shape that `field` declares, and `dtype` or what it declares."""
+    check_shape(field, array.shape)
+    expected = np.dtype(dtype or field.dtype)
+    if array.dtype.newbyteorder("=") != expected:
+        raise DecodeError(f"field {field.name!r}: expected dtype {expected}, found {array.dtype}")
+
+
+def check_shape(field: Field, shape: tuple[int, ...]) -> None:
+    """Raise DecodeError unless `shape` is what `field` declares (None matches any size)."""
+    same_rank = len(shape) == len(field.shape)
+    if not same_rank or any(w is not None and w != s for w, s in zip(field.shape, shape, strict=True)):
+        raise DecodeError(f"field {field.name!r}: expected shape {show_shape(field.shape)}, found {show_shape(shape)}")
 
 
 def show_shape(shape: tuple[int | None, ...]) -> str:

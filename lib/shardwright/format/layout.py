@@ -7,14 +7,15 @@ A column is *fixed* (PLAIN, uncompressed, required values of one width: value i 
 
 from __future__ import annotations
 
-from collections.abc import Collection
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import numpy as np
 import pyarrow as pa
 
-from shardwright.codecs import npy_header
+from shardwright.codecs import value_header
+from shardwright.format.compression import ZSTD, ColumnCodec
 from shardwright.hashing import KEY_BYTES
 from shardwright.schema import NUMBERS, Field, Schema
 
@@ -26,6 +27,7 @@ LATEST = "_LATEST"
 LOCK = "_LOCK"
 STAGING = "_staging"
 QUARANTINE = "_quarantine"
+CARRY = "_carry"
 SUMS = "_SHA256SUMS"
 COMMON_METADATA = "_common_metadata"
 SHARD_METADATA = "_petastorm"
@@ -58,6 +60,8 @@ class Column:
     """Bytes of one value of a fixed column on disk, header included."""
     physical_dtype: str | None = None
     """The NumPy dtype of a fixed number's bytes on disk; None for arrays."""
+    codec: ColumnCodec = ZSTD
+    """How Parquet compresses a compressed column."""
 
     @property
     def arrow_field(self) -> pa.Field:
@@ -69,26 +73,32 @@ KEY_COLUMN = Column(name=KEY, arrow_type=pa.binary(KEY_BYTES), kind="fixed", str
 PAD_COLUMN = Column(name=PAD, arrow_type=pa.bool_(), kind="compressed")
 
 
-def columns(schema: Schema, *, compressed: Collection[str] = (), pad: bool = False) -> tuple[Column, ...]:
+def columns(
+    schema: Schema, *, compressed: Mapping[str, ColumnCodec] | None = None, default: ColumnCodec = ZSTD, pad: bool = False
+) -> tuple[Column, ...]:
     """The columns of a part: the fields in order, `_key`, and `_pad` where `pad`.
 
-    Fields named in `compressed` are stored compressed although they could be addressed by offset.
+    Parquet compresses the fields named in `compressed`, which can't be addressed by offset then (but with the codec
+    ``none`` they can), and with `default` all others that can't be.
     """
-    out = [column(field, compressed=field.name in compressed) for field in schema]
-    return (*out, KEY_COLUMN, *([PAD_COLUMN] if pad else []))
+    chosen = compressed or {}
+    out = []
+    for field in schema:
+        codec = chosen.get(field.name)
+        stored = column(field, compressed=codec is not None and codec.name != "none")
+        out.append(replace(stored, codec=codec or default))
+    return (*out, KEY_COLUMN, *([replace(PAD_COLUMN, codec=default)] if pad else []))
 
 
 def column(field: Field, *, compressed: bool = False) -> Column:
-    """How one field is stored."""
+    """How one field is stored; `compressed`: by Parquet, although its values could be addressed by offset."""
     if field.fixed and not field.nullable:
-        shape = tuple(size or 0 for size in field.shape)
-        raw = field.codec is not None and field.codec.name == "raw"
-        header = b"" if raw else npy_header(field.numpy_dtype.str, shape)
-        stride = len(header) + field.nbytes
+        header = value_header(field)
+        stride = len(header) + field.stored_nbytes
         kind: Literal["fixed", "compressed"] = "compressed" if compressed else "fixed"
         return Column(name=field.name, arrow_type=pa.binary(stride), kind=kind, header=header, stride=stride)
     if field.shape:
-        ranges = field.is_image and not field.nullable and not compressed
+        ranges = field.encoded and not field.nullable and not compressed
         return Column(
             name=field.name, arrow_type=pa.binary(), kind="ranges" if ranges else "compressed", nullable=field.nullable
         )
@@ -111,11 +121,11 @@ _NATIVE: dict[str, Any] = {
 def sample_type(field: Field) -> pa.DataType:
     """The Arrow type of a field's values between stages.
 
-    Fixed arrays as C-order bytes without a header, ragged arrays as
+    Fixed arrays as their stored bytes without a header (C order, unless their codec has another form), ragged arrays as
     `numpy.save` cells, pictures as their encoded bytes, everything else as itself.
     """
     if field.fixed and not field.nullable:
-        return pa.binary(field.nbytes)
+        return pa.binary(field.stored_nbytes)
     if field.shape:
         return pa.binary()
     if field.dtype in NUMBERS:

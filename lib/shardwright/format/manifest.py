@@ -7,6 +7,7 @@ came from, and what became of every one), *provenance* (who made it, when, with 
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -76,28 +77,52 @@ class _Transform(_Model):
     """What the field was before a transform at write: what `Dataset.inverse` gives back."""
 
 
+Channels = tuple[float, ...]
+"""One number for each channel of a field's statistics."""
+
+
 class Standardisation(_Transform):
     """x' = (x - mean) / std, per channel."""
 
     name: Literal["standardise"] = "standardise"
-    mean: tuple[float, ...]
-    std: tuple[float, ...]
+    mean: Channels
+    std: Channels
+
+    def affine(self) -> tuple[Channels, Channels]:
+        """(offset, scale) of x' = (x - offset) / scale per channel; a scale of 0 counts as 1."""
+        return self.mean, _scales(self.std)
 
 
 class MinMax(_Transform):
     """x' = (x - min) / (max - min), per channel."""
 
     name: Literal["min_max"] = "min_max"
-    min: tuple[float, ...]
-    max: tuple[float, ...]
+    min: Channels
+    max: Channels
+
+    def affine(self) -> tuple[Channels, Channels]:
+        """(offset, scale) of x' = (x - offset) / scale per channel; a scale of 0 counts as 1."""
+        return self.min, _scales(high - low for low, high in zip(self.min, self.max, strict=True))
 
 
 class Robust(_Transform):
     """x' = (x - median) / iqr, per channel; `iqr` is the distance between the quartiles."""
 
     name: Literal["robust"] = "robust"
-    median: tuple[float, ...]
-    iqr: tuple[float, ...]
+    median: Channels
+    iqr: Channels
+
+    def affine(self) -> tuple[Channels, Channels]:
+        """(offset, scale) of x' = (x - offset) / scale per channel; a scale of 0 counts as 1."""
+        return self.median, _scales(self.iqr)
+
+
+Affine = Standardisation | MinMax | Robust
+"""The transforms of the form x' = (x - offset) / scale."""
+
+
+def _scales(scales: Iterable[float]) -> Channels:
+    return tuple(scale or 1.0 for scale in scales)
 
 
 class Vocabulary(_Transform):
@@ -160,6 +185,8 @@ class Input(_Model):
     path: str
     bytes: int | None = None
     modified_ns: int | None = None
+    content_id: str | None = None
+    """Of a published version."""
 
 
 class Counts(_Model):

@@ -26,7 +26,6 @@ from shardwright.schema import NUMBERS
 
 MAX_PAGE_BYTES = 2**31 - 2**20
 """An addressable column has one page per row group, and Parquet's page sizes are signed 32-bit."""
-_ZSTD_LEVEL = 3
 _READ_BACK = (0, 0.5, 1)
 
 
@@ -42,6 +41,8 @@ class WrittenPart:
     """For each row group."""
     ranges: dict[str, bytes]
     """Field of varying length -> the bytes of its side file: int64 (2, samples)."""
+    column_bytes: dict[str, tuple[int, int]]
+    """Column -> bytes of its pages, headers included, before and after Parquet's compression."""
 
 
 class PartWriter:
@@ -81,7 +82,10 @@ class PartWriter:
             for column in self._columns
             if column.kind == "ranges"
         }
-        return WrittenPart(size=size, sha256=digest, row_group_samples=tuple(self._samples), extents=extents, ranges=ranges)
+        return WrittenPart(
+            size=size, sha256=digest, row_group_samples=tuple(self._samples), extents=extents, ranges=ranges,
+            column_bytes=_column_bytes(self._columns, metadata),
+        )  # fmt: skip
 
     def _extents(self, group: Any, number: int, view: mmap.mmap) -> tuple[Extent, ...]:
         out = []
@@ -112,6 +116,15 @@ class PartWriter:
             start = offset + row * column.stride
             if view[start : start + column.stride] != expected:
                 raise CorruptError(f"{self._path}: value {row} of {column.name!r} is not at byte {start}; this is a defect")
+
+
+def _column_bytes(columns: Sequence[Column], metadata: pq.FileMetaData) -> dict[str, tuple[int, int]]:
+    groups = [metadata.row_group(number) for number in range(metadata.num_row_groups)]
+    chunks = {column.name: [group.column(ordinal) for group in groups] for ordinal, column in enumerate(columns)}
+    return {
+        name: (sum(chunk.total_uncompressed_size for chunk in own), sum(chunk.total_compressed_size for chunk in own))
+        for name, own in chunks.items()
+    }
 
 
 def _probe(column: Column, array: pa.Array) -> list[tuple[int, bytes]]:
@@ -155,8 +168,9 @@ def _options(columns: Sequence[Column]) -> dict[str, Any]:
     return {
         "version": "2.6",
         "data_page_version": "1.0",
-        "compression": {c.name: "none" if c.name in addressable else "zstd" for c in columns},
-        "compression_level": {c.name: _ZSTD_LEVEL for c in compressed} or None,
+        "compression": dict.fromkeys(addressable, "none") | {c.name: c.codec.name for c in compressed},
+        "compression_level": {c.name: c.codec.effective_level for c in compressed if c.codec.effective_level is not None}
+        or None,
         "use_dictionary": dictionary or False,
         "write_statistics": statistics or False,
         "column_encoding": dict.fromkeys(addressable, "PLAIN"),

@@ -14,8 +14,10 @@ number, bool           native, signed, no float16  ScalarCodec of the Spark type
 string, bytes          native                      ScalarCodec(StringType), ScalarCodec(BinaryType)
 timestamp              timestamp[us]               ScalarCodec(TimestampType) to datetime64; if nullable, pandas' own
 array, codec npy       `numpy.save` bytes          NdarrayCodec
-array, codec raw       C-order bytes               as bytes
+array, codec float16   `numpy.save` bytes          NdarrayCodec, to float16
+array, any other       what the codec makes        as bytes
 image                  encoded picture             CompressedImageCodec, which decodes by the picture's own magic
+image, as JPEG XL      encoded picture             as bytes: OpenCV, by which it decodes, has no JPEG XL
 =====================  ==========================  =================================================================
 """
 
@@ -81,6 +83,17 @@ def unischema_pickle(schema: Schema, name: str) -> bytes:
     return op.program(op.instance(op.named("petastorm.unischema", "Unischema"), state=op.mapping(state)))
 
 
+def stock_petastorm_form(field: Field) -> str | None:
+    """What stock Petastorm hands out where that is not the field's value as declared; None where it is.
+
+    A picture that was kept as it came is taken to be one that OpenCV decodes.
+    """
+    if _as_bytes(field):
+        kind = "a JPEG XL picture" if field.is_image else f"the codec {field.codec.name!r}" if field.codec else ""
+        return f"the stored bytes of {kind}"
+    return "a float16 array" if _is_float16(field) else None
+
+
 def common_metadata(schema: Schema, arrow_schema: pa.Schema, row_groups: Mapping[str, int]) -> bytes:
     """The bytes of the file ``_common_metadata`` of a split, or of one shard that lies alone.
 
@@ -121,8 +134,10 @@ def _unischema_field(field: Field) -> bytes:
 
 
 def _numpy_class(field: Field) -> bytes:
-    if _is_raw(field):
+    if _as_bytes(field):
         return op.named("numpy", "bytes_")
+    if _is_float16(field):
+        return op.named("numpy", "float16")
     if field.dtype == "timestamp" and field.nullable:
         # numpy.datetime64(pandas.NaT) raises, and with it the whole row group. object_ hands on what pandas read.
         return op.named("numpy", "object_")
@@ -130,23 +145,31 @@ def _numpy_class(field: Field) -> bytes:
 
 
 def _shape(field: Field) -> bytes:
-    shape = () if _is_raw(field) else field.shape
+    shape = () if _as_bytes(field) else field.shape
     if field.is_image and shape[2:] == (1,):
         shape = shape[:2]  # stock decodes a grey picture to (height, width)
     return op.sequence(op.NONE if size is None else op.integer(size) for size in shape)
 
 
 def _codec(field: Field) -> bytes:
-    if field.is_image:
+    if field.is_image and not _as_bytes(field):
         # '.png' and 80 matter to writers alone; they are what Petastorm's own constructor defaults to.
         state = op.mapping([(op.text("_image_codec"), op.text(".png")), (op.text("_quality"), op.integer(80))])
         return op.instance(op.named("petastorm.codecs", "CompressedImageCodec"), state=state)
-    if field.shape and not _is_raw(field):
+    if field.shape and not _as_bytes(field):
         return op.instance(op.named("petastorm.codecs", "NdarrayCodec"))
-    spark = op.instance(op.named("pyspark.sql.types", "BinaryType" if _is_raw(field) else _SPARK_TYPES[field.dtype]))
+    spark = op.instance(op.named("pyspark.sql.types", "BinaryType" if _as_bytes(field) else _SPARK_TYPES[field.dtype]))
     state = op.mapping([(op.text("_spark_type"), spark)])
     return op.instance(op.named("petastorm.codecs", "ScalarCodec"), state=state)
 
 
-def _is_raw(field: Field) -> bool:
-    return field.codec is not None and field.codec.name == "raw"
+def _as_bytes(field: Field) -> bool:
+    if field.codec is None:
+        return False
+    if field.codec.name == "image":
+        return field.codec.configuration.get("format") == "jpegxl"
+    return field.codec.name not in ("npy", "float16")
+
+
+def _is_float16(field: Field) -> bool:
+    return field.codec is not None and field.codec.name == "float16"

@@ -18,6 +18,7 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Sequence
+from fractions import Fraction
 from typing import Any, ClassVar, Literal, Protocol, Self
 
 import numpy as np
@@ -27,7 +28,8 @@ import pyarrow.compute as pc
 from pydantic import BaseModel, ConfigDict
 
 from shardwright.errors import SchemaError
-from shardwright.format.exact import Floats, Moments, Narrow, Wide
+from shardwright.format.exact import Floats, Moments, Narrow, Wide, joined
+from shardwright.format.quantiles import Quantiles
 from shardwright.schema import Field
 
 MAX_CHANNELS = 4
@@ -124,14 +126,18 @@ def accumulator(dtype: np.dtype[Any]) -> Accumulator:
 
 
 class FieldSummary:
-    """A mergeable summary of one field. Its `to_json` depends on the values alone, not on batches or merge order."""
+    """A mergeable summary of one field. Its `to_json` depends on the values alone, not on batches or merge order.
 
-    def __init__(self, field: Field) -> None:
+    With `ranked`, it can also tell quantiles, which takes sorting.
+    """
+
+    def __init__(self, field: Field, *, ranked: bool = False) -> None:
         self.field = field
         self._count = 0
         self._missing = 0
-        dtype = np.dtype(np.int64) if field.dtype == "timestamp" else field.numpy_dtype
+        self._element_dtype = dtype = np.dtype(np.int64) if field.dtype == "timestamp" else field.numpy_dtype
         self._channels: list[Accumulator] = [accumulator(dtype) for _ in range(channel_count(field))]
+        self._quantiles = [Quantiles(dtype) for _ in self._channels] if ranked else []
         # Of strings and wide integers; narrow ones have theirs in the exact histogram. None: more than MAX_LABELS.
         # Distinct values only ever grow in number, so whatever is merged first, None it is in the end.
         counted = not field.shape and (field.dtype == "string" or field.dtype in _WIDE)
@@ -159,6 +165,8 @@ class FieldSummary:
                 elements = rows[first : first + step, :, index].reshape(-1)
                 for start in range(0, len(elements), chunk):
                     channel.add(elements[start : start + chunk])
+                if self._quantiles:
+                    self._quantiles[index].add(elements)
         if self._labels is not None:
             self._count_integers(values)
 
@@ -195,6 +203,8 @@ class FieldSummary:
         self._missing += other._missing
         for channel, others in zip(self._channels, other._channels, strict=True):
             channel.merge(others)
+        for quantiles, more in zip(self._quantiles, other._quantiles, strict=True):
+            quantiles.merge(more)
         self._add_labels(other._labels)
 
     def to_json(self) -> dict[str, Any]:
@@ -204,19 +214,36 @@ class FieldSummary:
             "count": self._count,
             "missing": self._missing,
             "channels": [channel.to_json() for channel in self._channels],
+            "quantiles": [quantiles.to_json() for quantiles in self._quantiles],
             "labels": labels,
         }
 
     @classmethod
     def from_json(cls, field: Field, state: dict[str, Any]) -> Self:
         """The summary that `to_json` described."""
-        summary = cls(field)
+        summary = cls(field, ranked=bool(state["quantiles"]))
         summary._count, summary._missing = state["count"], state["missing"]
         for channel, stored in zip(summary._channels, state["channels"], strict=True):
             channel.load(stored)
+        for quantiles, stored in zip(summary._quantiles, state["quantiles"], strict=True):
+            quantiles.load(stored)
         labels = state["labels"]
         summary._labels = None if labels is None else Counter(dict(zip(labels["values"], labels["counts"], strict=True)))
         return summary
+
+    def moments(self, *, whole: bool) -> list[Moments]:
+        """The exact sums of each channel; where `whole`, of all of them as if they were one, without bins."""
+        channels = [channel.moments() for channel in self._channels]
+        return [joined(channels)] if whole else channels
+
+    def quantiles(self, share: Fraction, *, whole: bool) -> list[float | None]:
+        """The quantile of each channel, or of the `whole` field; for a summary that is `ranked`."""
+        if not whole:
+            return [quantiles.quantile(share) for quantiles in self._quantiles]
+        together = Quantiles(self._element_dtype)
+        for quantiles in self._quantiles:
+            together.merge(quantiles)
+        return [together.quantile(share)]
 
     def finish(self) -> FieldStatistics:
         """The statistics, correctly rounded."""

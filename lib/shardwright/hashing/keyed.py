@@ -22,9 +22,6 @@ _M1 = np.uint64(0xBF58476D1CE4E5B9)
 _M2 = np.uint64(0x94D049BB133111EB)
 _GOLDEN = np.uint64(0x9E3779B97F4A7C15)
 
-PLACE_KEY_BYTES = 28
-"""8 bytes of H, 16 of the sample key, 4 of the occurrence: all big-endian, so that bytes sort as the place does."""
-
 
 def mix64(values: U64) -> U64:
     """SplitMix64's finaliser: a bijection of the 64-bit integers. Returns a new array."""
@@ -44,15 +41,3 @@ def keyed_hash(seed: int, purpose: str, keys: npt.NDArray[np.uint8], occurrence:
     if occurrence is not None:
         hashed += occurrence.astype(np.uint64) * _GOLDEN
     return mix64(hashed)
-
-
-def place_keys(
-    seed: int, keys: npt.NDArray[np.uint8], occurrence: npt.NDArray[np.uint32] | None = None
-) -> npt.NDArray[np.uint8]:
-    """Bytes that sort as places do, uint8 of shape (n, 28): H(seed, 'place', …), then key, then occurrence."""
-    out = np.zeros((len(keys), PLACE_KEY_BYTES), np.uint8)
-    out[:, :8] = keyed_hash(seed, "place", keys, occurrence).astype(">u8").view(np.uint8).reshape(-1, 8)
-    out[:, 8:24] = keys
-    if occurrence is not None:
-        out[:, 24:] = occurrence.astype(">u4").view(np.uint8).reshape(-1, 4)
-    return out

@@ -2,7 +2,8 @@
 
 from shardwright.order.batches import Batches, Last
 from shardwright.order.epoch import EpochOrder, Plan, Shuffle
+from shardwright.order.sampling import Balanced, Sampling, Weighted
 from shardwright.order.state import LoaderState
 from shardwright.order.world import World
 
-__all__ = ["Batches", "EpochOrder", "Last", "LoaderState", "Plan", "Shuffle", "World"]
+__all__ = ["Balanced", "Batches", "EpochOrder", "Last", "LoaderState", "Plan", "Sampling", "Shuffle", "Weighted", "World"]

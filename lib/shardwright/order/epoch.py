@@ -23,7 +23,7 @@ import numpy.typing as npt
 import xxhash
 
 from shardwright.errors import CorruptError
-from shardwright.hashing import Permutation
+from shardwright.hashing import Permutation, mix64
 
 Shuffle = Literal["none", "window", "global"]
 I64 = npt.NDArray[np.int64]
@@ -60,6 +60,17 @@ class Plan:
     def key(self, epoch: int, shard: int, what: int | str) -> int:
         """The key of one permutation."""
         return int(xxhash.xxh3_64_intdigest(f"order/{self.content_id}/{epoch}/{shard}/{what}".encode(), seed=self.seed))
+
+    def substitutes(self, epoch: int, position: int, count: int) -> I64:
+        """The positions, int64 (count,), of samples that may take the place of the one at `position`, in this order.
+
+        They lie in the same shard, so a node that holds only its own has them: of sample k of the shard's order these are
+        mix(mix(key + k) + i) modulo the shard's samples, i = 0, 1, …, with the key of `what` = ``substitutes``.
+        """
+        number, place = divmod(position, len(self.shards))
+        base = mix64(np.array([(self.key(epoch, self.shards[place], "substitutes") + number) % 2**64], np.uint64))
+        drawn = mix64(np.arange(count, dtype=np.uint64) + base) % np.uint64(self.samples[place])
+        return drawn.astype(np.int64) * len(self.shards) + place
 
 
 class EpochOrder:

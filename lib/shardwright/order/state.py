@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from shardwright.errors import StateError
 from shardwright.order.epoch import Shuffle
 
-STATE_VERSION = 1
+STATE_VERSION = 2
 _Count = Annotated[int, Field(ge=0)]
 
 
@@ -17,7 +17,7 @@ class LoaderState(BaseModel):
     """`samples_consumed` of epoch `epoch` by all ranks together, in the order that the other fields name.
 
     It says nothing of world size, batch size or threads: it continues with any. `selection` is the hash of what `shards=`,
-    slices and `select` left over, None where that is the whole split.
+    slices, `select` and `where` left over, None where that is the whole split. Version 1 had no sampling.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
@@ -30,6 +30,8 @@ class LoaderState(BaseModel):
     shuffle: Shuffle
     window_blocks: int | None
     """None where the order has no windows."""
+    sampling: dict[str, str | int] | None = None
+    """What `describe_sampling` says; None where an epoch has every sample once."""
     epoch: _Count
     samples_consumed: _Count
 
@@ -58,7 +60,7 @@ class LoaderState(BaseModel):
             pairs = ", ".join(f"{name} {getattr(self, name)!r} (this loader: {getattr(order, name)!r})" for name in differ)
             raise StateError(
                 f"the state belongs to another order: {pairs}; open the same version, split and selection with the same "
-                "seed and shuffle, or begin anew without the state"
+                "seed, shuffle and sampling, or begin anew without the state"
             )
 
     def to_json(self) -> dict[str, Any]:

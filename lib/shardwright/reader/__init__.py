@@ -1,7 +1,8 @@
 """Reading a published dataset: no Spark, no JVM."""
 
 from shardwright.reader.dataset import Dataset
-from shardwright.reader.loader import Loader, LoaderOptions, Metrics
+from shardwright.reader.loader import Loader
 from shardwright.reader.open import open_dataset
+from shardwright.reader.options import LoaderOptions, Metrics, OnError
 
-__all__ = ["Dataset", "Loader", "LoaderOptions", "Metrics", "open_dataset"]
+__all__ = ["Dataset", "Loader", "LoaderOptions", "Metrics", "OnError", "open_dataset"]

@@ -10,6 +10,7 @@ import numpy.typing as npt
 
 from shardwright.errors import CorruptError, SchemaError
 from shardwright.format import layout
+from shardwright.format.batch import mask_name
 from shardwright.reader.catalog import Catalog, RowGroups
 from shardwright.reader.compressed import CACHE_BYTES, CompressedColumn, RecentlyUsed
 from shardwright.reader.files import VersionFiles
@@ -73,12 +74,12 @@ def _open_column(catalog: Catalog, schema: Schema, name: str, files: VersionFile
         column = layout.KEY_COLUMN if name == layout.KEY else layout.PAD_COLUMN
     else:
         column = layout.column(field, compressed=extents is None)
-    if extents is None:
+    if extents is None or column.kind == "compressed":
         return CompressedColumn(column, field, catalog, files, cache)
     if column.kind == "ranges":
         assert field is not None
         return RangesColumn(field, catalog, files)
-    if column.kind != "fixed" or column.stride != extents.stride:
+    if column.stride != extents.stride:
         raise CorruptError(
             f"{files.path(layout.INDEX)}: values of {name!r} lie {extents.stride} bytes apart, the schema says {column.stride}"
         )
@@ -103,8 +104,3 @@ def check_names(schema: Schema, columns: Sequence[str] | None, *, padded: bool) 
                 "them apart with columns="
             )
     return names
-
-
-def mask_name(name: str) -> str:
-    """The array that says which values of a nullable number are missing."""
-    return f"{name}_mask"

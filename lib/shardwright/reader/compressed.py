@@ -11,14 +11,13 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from shardwright.codecs import decode_value
-from shardwright.errors import CorruptError
+from shardwright.errors import DecodeError, StorageError
+from shardwright.format.batch import to_arrays, to_numpy
 from shardwright.format.layout import PAD, Column
 from shardwright.hashing.sample_key import fixed_bytes
 from shardwright.reader.catalog import Catalog
 from shardwright.reader.files import VersionFiles
 from shardwright.reader.fixed import Values
-from shardwright.reader.ranges import stack
 from shardwright.schema import Field
 
 I64 = npt.NDArray[np.int64]
@@ -72,33 +71,10 @@ class CompressedColumn:
         return pa.concat_arrays(chunks).take(pa.array(back))
 
     def decode(self, fetched: pa.Array) -> dict[str, npt.NDArray[Any]]:
-        """The typed array, and for a nullable number or array of one shape a bool array ``<name>_mask``: True where missing."""
-        name, field = self._column.name, self._field
-        if field is None:
-            return {name: _numpy(fetched)}
-        if field.shape:
-            values, masked = self._arrays(field, fetched), None not in field.shape
-        elif field.dtype in ("string", "bytes"):
-            values, masked = np.empty(len(fetched), object), False
-            values[:] = fetched.to_pylist()
-        else:
-            values, masked = _numbers(field, fetched), True
-        if not (field.nullable and masked):
-            return {name: values}
-        return {name: values, f"{name}_mask": _numpy(fetched.is_null())}
-
-    def _arrays(self, field: Field, fetched: pa.Array) -> npt.NDArray[Any]:
-        if self._column.stride:  # the whole column is cells of one width
-            data = fixed_bytes(fetched)[:, len(self._column.header) :]
-            return Values(self._column, field)(data.copy())
-        if None in field.shape:
-            out = np.empty(len(fetched), object)
-            for row, data in enumerate(fetched):
-                out[row] = decode_value(field, memoryview(data.as_buffer())) if data.is_valid else None
-            return out
-        missing = np.zeros([size or 0 for size in field.shape], field.numpy_dtype)
-        cells = [decode_value(field, memoryview(c.as_buffer())) if c.is_valid else missing for c in fetched]
-        return stack(field, cells)
+        """What `decode_stored` makes of them."""
+        return (
+            {self._column.name: to_numpy(fetched)} if self._field is None else decode_stored(self._column, self._field, fetched)
+        )
 
     def _row_group(self, group: int) -> pa.Array:
         part, number = int(self._groups.part[group]), int(self._groups.number[group])
@@ -112,21 +88,19 @@ class CompressedColumn:
             if self._column.name == PAD and not table.num_columns:
                 return pa.array(np.zeros(file.metadata.row_group(number).num_rows, bool))
             return table[self._column.name].cast(self._column.arrow_type).combine_chunks()
+        except StorageError:
+            raise
         except (pa.ArrowException, OSError, KeyError) as error:
-            raise CorruptError(
+            raise DecodeError(
                 f"{where}: row group {number} of {self._column.name!r} can't be read ({error}); copy the file again"
             ) from error
 
 
-def _numbers(field: Field, fetched: pa.Array) -> npt.NDArray[Any]:
-    """Numbers, booleans and timestamps; NaN, 0, False or NaT where missing."""
-    kind = field.numpy_dtype.kind
-    if fetched.null_count and kind != "M":
-        fetched = fetched.fill_null({"f": float("nan"), "b": False}.get(kind, 0))
-    return _numpy(fetched).astype(field.numpy_dtype, copy=False)
-
-
-def _numpy(fetched: pa.Array) -> npt.NDArray[Any]:
-    """An array that may be written to: Arrow's own memory may not."""
-    values: npt.NDArray[Any] = fetched.to_numpy(zero_copy_only=False)
-    return values if values.flags.writeable else values.copy()
+def decode_stored(column: Column, field: Field, stored: pa.Array) -> dict[str, npt.NDArray[Any]]:
+    """The typed array of stored values, and for a nullable number or array of one shape a bool array ``<name>_mask``: True
+    where missing.
+    """
+    if field.shape and column.stride:  # the whole column is cells of one width
+        data = fixed_bytes(stored)[:, len(column.header) :]
+        return {field.name: Values(column, field)(data.copy())}
+    return to_arrays(field, stored)

@@ -2,27 +2,39 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import hashlib
+import importlib.util
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, overload
 
 import numpy as np
 import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
 
+from shardwright.errors import MissingDependencyError
+from shardwright.format.batch import mask_name
 from shardwright.format.canonical import canonical_sha256
 from shardwright.format.manifest import Manifest
 from shardwright.format.statistics import FieldStatistics
-from shardwright.order import EpochOrder, Last, Plan, Shuffle, World
+from shardwright.order import EpochOrder, Last, Plan, Sampling, Shuffle, World
+from shardwright.reader.arrow import arrow_table
 from shardwright.reader.catalog import Catalog
-from shardwright.reader.columns import HIDDEN, Batch, Columns, mask_name, open_columns
+from shardwright.reader.columns import HIDDEN, Batch, Columns, check_names, open_columns
+from shardwright.reader.damage import read_located
 from shardwright.reader.files import VersionFiles
-from shardwright.reader.loader import Loader, LoaderOptions
-from shardwright.schema import Schema
+from shardwright.reader.loader import Loader
+from shardwright.reader.normalise import inverse, normalising
+from shardwright.reader.options import LoaderOptions, OnError
+from shardwright.reader.where import find
+from shardwright.schema import Field, Schema
 
 I64 = npt.NDArray[np.int64]
 _ROWS_AT_ONCE = 256
+_SCALARS_AT_ONCE = 65536
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,12 +46,23 @@ class Source:
     manifest: Manifest
     catalog: Catalog
     names: tuple[str, ...]
+    encoded: bool = False
+    """Whether pictures are read as the bytes that they are stored as."""
+
+    @functools.cached_property
+    def schema(self) -> Schema:
+        """All fields, as they are read."""
+        schema = self.manifest.content.dataset_schema
+        if not self.encoded:
+            return schema
+        plain = (Field(name=f.name, dtype="bytes", nullable=f.nullable) if f.is_image else f for f in schema)
+        return Schema(fields=tuple(plain))
 
     @functools.cached_property
     def columns(self) -> Columns:
         """The opened columns; files are opened when their first value is read."""
         files = VersionFiles(self.url, self.version, self.catalog.parts)
-        return open_columns(self.catalog, self.manifest.content.dataset_schema, self.names, files)
+        return open_columns(self.catalog, self.schema, self.names, files)
 
     def __getstate__(self) -> dict[str, Any]:
         return {name: value for name, value in vars(self).items() if name != "columns"}  # another process opens its own
@@ -64,7 +87,7 @@ class Dataset(Sequence[dict[str, Any]]):
     @property
     def schema(self) -> Schema:
         """The fields that are read."""
-        schema = self.manifest.content.dataset_schema
+        schema = self.source.schema
         return Schema(fields=tuple(schema[name] for name in self.source.names if name not in HIDDEN))
 
     @property
@@ -101,8 +124,8 @@ class Dataset(Sequence[dict[str, Any]]):
         docs/reader.md says which array each kind of field gives. Raises IndexError for an index outside of the dataset,
         CorruptError for a part that is missing or damaged, DecodeError for a value that is not what the schema declares.
         """
-        columns = self.source.columns
-        return columns.decode(columns.fetch(columns.locate(self._disk(self._checked(indices)))))
+        indexes = self.on_disk(self._checked(indices))
+        return read_located(self.source, indexes, self.source.columns.locate(indexes))
 
     def select(self, indices: Sequence[int] | npt.NDArray[np.integer[Any]]) -> Dataset:
         """The dataset of the samples `indices`, in that order. Raises IndexError for an index outside of this one."""
@@ -112,7 +135,69 @@ class Dataset(Sequence[dict[str, Any]]):
                 return self
             if not isinstance(self._selection, np.ndarray):
                 return Dataset(self.source, indices if self._selection is None else _compose(self._selection, indices))
-        return Dataset(self.source, _as_range(self._disk(self._checked(indices))))
+        return Dataset(self.source, _as_range(self.on_disk(self._checked(indices))))
+
+    def where(self, predicate: pc.Expression | str) -> Dataset:
+        """The dataset of the samples that `predicate` is true of, in the order of this one; null is not true.
+
+        A predicate asks for scalar fields (numbers, bool, string, timestamp), read or not, as they are stored: a
+        `pyarrow.compute.Expression`, or text such as ``label < 10 and source != 'x' and score is not null``. Its columns are
+        scanned once, now, without the row groups that can't hold such a sample by their statistics.
+
+        Raises PredicateError for a predicate that can't be, CorruptError for a part that is missing or damaged.
+        """
+        found = find(self.source, predicate, self.on_disk(np.arange(len(self)))).indexes
+        return self if len(found) == len(self) else Dataset(self.source, _as_range(found))
+
+    def reading(self, *columns: str, encoded: bool = False) -> Dataset:
+        """The same samples with these columns alone, or with none given the same; `encoded`: pictures as their stored bytes.
+
+        Raises SchemaError for unknown columns.
+        """
+        plan = self.manifest.content.plan
+        names = check_names(self.source.schema, columns or self.source.names, padded=plan.remainder == "pad")
+        return Dataset(dataclasses.replace(self.source, names=names, encoded=encoded), self._selection)
+
+    def iter_arrow(self, batch_size: int = 1024, *, encoded: bool = False) -> Iterator[pa.Table]:
+        """The samples in order as Arrow tables of `batch_size` rows; `encoded`: pictures as their stored bytes.
+
+        `shardwright.reader.arrow` says what each field becomes.
+        """
+        chosen = self.reading(encoded=encoded)
+        for start in range(0, len(self), batch_size):
+            yield arrow_table(chosen.take(range(start, min(start + batch_size, len(self)))), chosen.schema)
+
+    def to_arrow(
+        self, indices: Sequence[int] | npt.NDArray[np.integer[Any]] | None = None, *, encoded: bool = False
+    ) -> pa.Table:
+        """The samples `indices` (None: all), in that order, as one Arrow table: see `iter_arrow`. Raises as `take` does."""
+        chosen = self.reading(encoded=encoded)
+        if indices is not None:
+            return arrow_table(chosen.take(indices), chosen.schema)
+        rows = _ROWS_AT_ONCE if any(field.shape for field in chosen.schema) else _SCALARS_AT_ONCE
+        return pa.concat_tables([arrow_table(chosen.take([]), chosen.schema), *chosen.iter_arrow(rows, encoded=encoded)])
+
+    def to_pandas(self, indices: Sequence[int] | npt.NDArray[np.integer[Any]] | None = None) -> Any:
+        """`to_arrow` as a pandas.DataFrame: for tables of scalars.
+
+        Whole numbers and bools with nulls are Python objects and None there, so that none of them is rounded; an array is its
+        elements in C order. Raises MissingDependencyError where pandas is not installed.
+        """
+        if importlib.util.find_spec("pandas") is None:
+            raise MissingDependencyError("to_pandas needs pandas: pip install 'shardwright[pandas]'")
+        return self.to_arrow(indices).to_pandas(integer_object_nulls=True)
+
+    def inverse(self, batch: Batch, *, normalise: bool | Sequence[str] = False) -> Batch:
+        """`batch` with the values that fields had before they were transformed at write, and before a loader normalised them.
+
+        `normalise` is what that loader was given; `Loader.inverse` knows it. Fields transformed at write get back the dtype
+        that they had (whole numbers are rounded), normalised ones that of the schema. Other columns stay as they are. A value
+        that was unknown to a vocabulary is None, or for numbers and bools True in ``<name>_mask``.
+
+        Raises SchemaError for a field in `normalise` that can't be normalised, or values that no transform gives.
+        """
+        fields = normalise if isinstance(normalise, bool) else tuple(normalise)
+        return inverse(self, batch, normalising(self, fields))
 
     def loader(
         self,
@@ -127,6 +212,9 @@ class Dataset(Sequence[dict[str, Any]]):
         normalise: bool | Sequence[str] = False,
         transform: Callable[[Batch], Batch] | None = None,
         node_local: bool = False,
+        on_error: OnError = "raise",
+        sampling: Sampling | None = None,
+        samples_per_epoch: int | None = None,
     ) -> Loader:
         """Batches of `batch_size` samples for this rank, in an order that depends on `seed` and epoch alone.
 
@@ -134,13 +222,17 @@ class Dataset(Sequence[dict[str, Any]]):
         (None: never). `normalise` names the fields that become (x - mean) / std, float32; True: those that the manifest
         standardises. `transform` gets each batch, and returns it. `node_local` reads nothing but this node's own shards.
 
+        With `on_error="replace"` a value that can't be decoded does not raise DecodeError: another sample, the same on every
+        machine, takes the place of its sample, and is counted. `sampling`, a `Balanced` or `Weighted`, decides which samples an
+        epoch has, `samples_per_epoch` how many (None: as many as the dataset has); without, an epoch has every sample once.
+
         Raises ConfigError for options that can't be, WorldError where ranks, nodes, shards and samples don't fit together.
         """
         fields = normalise if isinstance(normalise, bool) else tuple(normalise)
         options = LoaderOptions(
             batch_size=batch_size, world=World.from_env() if world is None else world, seed=seed, shuffle=shuffle,
             window_blocks=window_blocks, last=last, epochs=epochs, normalise=fields, transform=transform,
-            node_local=node_local,
+            node_local=node_local, on_error=on_error, sampling=sampling, samples_per_epoch=samples_per_epoch,
         )  # fmt: skip
         return Loader(self, options)
 
@@ -176,9 +268,10 @@ class Dataset(Sequence[dict[str, Any]]):
     def at(self, order: EpochOrder, positions: I64) -> I64:
         """Where on disk the samples at `positions` of an epoch's order lie, for `source.columns`."""
         places, numbers = order(positions)
-        return self.source.catalog.shard_first[places] + numbers if self._selection is None else self._disk(numbers)
+        return self.source.catalog.shard_first[places] + numbers if self._selection is None else self.on_disk(numbers)
 
-    def _disk(self, indexes: I64) -> I64:
+    def on_disk(self, indexes: I64) -> I64:
+        """Where on disk the samples `indexes` of this dataset (not negative) lie, for `source.columns`."""
         if isinstance(self._selection, range):
             return self._selection.start + self._selection.step * indexes
         return indexes if self._selection is None else self._selection[indexes]

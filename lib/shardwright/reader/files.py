@@ -6,7 +6,6 @@ import io
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -56,7 +55,7 @@ class VersionFiles:
         if mapped is None:
             name = self.parts.name[part]
             path = self.storage.local_path(f"{self.version}/{name}")
-            with self._clear_errors(name), pa.memory_map(str(path)) as file:
+            with self.clear_errors(name), pa.memory_map(str(path)) as file:
                 mapped = file.read_buffer()  # holds the mapping, not the descriptor: no limit on open files
             self._check_size(name, mapped.size, self.parts.bytes[part])
             self._maps[part] = mapped
@@ -87,7 +86,7 @@ class VersionFiles:
         first = np.concatenate([[0], cut]).astype(np.int64)
         last = np.concatenate([cut, [len(order)]]).astype(np.int64) - 1
         requests = list(zip(begins[first].tolist(), ends[last].tolist(), strict=True))
-        with self._clear_errors(name):
+        with self.clear_errors(name):
             fetched = [memoryview(data) for data in self.storage.ranges(f"{self.version}/{name}", requests)]
         request = np.searchsorted(begins[first], starts, side="right") - 1
         shift = begins[first][request]
@@ -96,25 +95,27 @@ class VersionFiles:
 
     def side_file(self, name: str) -> bytes | pa.Buffer:
         """The bytes of a side file, mapped where local. Raises CorruptError when it is missing."""
-        with self._clear_errors(name):
+        with self.clear_errors(name):
             if (path := self.storage.local_path(f"{self.version}/{name}")) is None:
                 return self.storage.read(f"{self.version}/{name}")
             with pa.memory_map(str(path)) as file:
                 return file.read_buffer()
 
     def parquet(self, part: int) -> pq.ParquetFile:
-        """A part as Parquet, page checksums verified; a remote one is read by ranges. Raises CorruptError."""
+        """A part as Parquet, page checksums verified. Raises CorruptError."""
+        try:
+            return pq.ParquetFile(self.source(part), page_checksum_verification=True)
+        except pa.ArrowException as error:
+            raise CorruptError(f"{self.path(self.parts.name[part])}: not a Parquet file ({error}); copy it again") from error
+
+    def source(self, part: int) -> pa.NativeFile:
+        """A part as pyarrow reads files; a remote one by ranges. Raises CorruptError when it is missing, or of another size."""
         name = self.parts.name[part]
         if self.local:
-            source: Any = pa.BufferReader(self.map(part))
-        else:
-            with self._clear_errors(name):
-                self._check_size(name, self.storage.size(f"{self.version}/{name}"), self.parts.bytes[part])
-            source = pa.PythonFile(_RangeFile(self, name, self.parts.bytes[part]), mode="r")
-        try:
-            return pq.ParquetFile(source, page_checksum_verification=True)
-        except pa.ArrowException as error:
-            raise CorruptError(f"{self.path(name)}: not a Parquet file ({error}); copy it again") from error
+            return pa.BufferReader(self.map(part))
+        with self.clear_errors(name):
+            self._check_size(name, self.storage.size(f"{self.version}/{name}"), self.parts.bytes[part])
+        return pa.PythonFile(_RangeFile(self, name, self.parts.bytes[part]), mode="r")
 
     def _check_size(self, name: str, found: int, expected: int) -> None:
         if found != expected:
@@ -124,7 +125,8 @@ class VersionFiles:
             )
 
     @contextmanager
-    def _clear_errors(self, name: str) -> Iterator[None]:
+    def clear_errors(self, name: str) -> Iterator[None]:
+        """Turn what the file system raises about file `name` into CorruptError (missing) or StorageError."""
         try:
             yield
         except FileNotFoundError as error:
@@ -161,6 +163,7 @@ class _RangeFile(io.RawIOBase):
         stop = self._size if size < 0 else min(self._position + size, self._size)
         if stop <= self._position:
             return b""
-        (data,) = self._files.storage.ranges(f"{self._files.version}/{self._name}", [(self._position, stop)])
+        with self._files.clear_errors(self._name):
+            (data,) = self._files.storage.ranges(f"{self._files.version}/{self._name}", [(self._position, stop)])
         self._position = stop
         return data

@@ -3,66 +3,58 @@
 from __future__ import annotations
 
 import dataclasses
+import logging
 import time
-from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
 
-from shardwright.errors import ConfigError, SchemaError, StateError, WorldError
+from shardwright.errors import DecodeError, StateError, WorldError
 from shardwright.format.layout import PAD
-from shardwright.order import Batches, EpochOrder, Last, LoaderState, Shuffle, World
+from shardwright.order import Batches, EpochOrder, LoaderState, World
+from shardwright.order.sampling import describe_sampling
+from shardwright.reader.arrow import arrow_table
 from shardwright.reader.columns import Batch
+from shardwright.reader.damage import damaged_rows, read_located
+from shardwright.reader.normalise import inverse, normalising
+from shardwright.reader.options import LoaderOptions, Metrics
+from shardwright.reader.sampling import open_sampler
 from shardwright.transforms import Normalise
 
 if TYPE_CHECKING:
     from shardwright.reader.dataset import Dataset
 
+_log = logging.getLogger(__name__)
+I64 = npt.NDArray[np.int64]
 _SAMPLES_AT_ONCE = 65536
 """The order of so many samples is computed together: a permutation costs 80 ns a sample, and 250 µs for each shard."""
+_TRIES = 16
+"""So many other samples are tried in place of one that can't be decoded."""
+_NAMED = 8
+"""So many replaced samples are named in the metrics; the first and every thousandth are logged."""
+_LOG_EVERY = 1000
 
 
 @dataclass(frozen=True, kw_only=True)
-class LoaderOptions:
-    """What `Dataset.loader` takes. Raises ConfigError with all that is wrong."""
+class _Draw:
+    """Samples of an epoch, n of them."""
 
-    batch_size: int
-    world: World
-    seed: int
-    shuffle: Shuffle
-    window_blocks: int | None
-    last: Last
-    epochs: int | None
-    normalise: bool | tuple[str, ...]
-    transform: Callable[[Batch], Batch] | None
-    node_local: bool
+    positions: I64
+    indexes: I64
+    """On disk."""
+    located: list[I64]
+    """Of each column, what it needs to know to fetch them."""
+    padded: npt.NDArray[np.bool_] | None
 
-    def __post_init__(self) -> None:
-        window, epochs = self.window_blocks, self.epochs
-        expected = {
-            f"batch_size: expected at least 1, found {self.batch_size!r}": self.batch_size >= 1,
-            f"seed: expected 0 to 2**64 - 1, found {self.seed!r}": 0 <= self.seed < 2**64,
-            f"shuffle: expected none, window or global, found {self.shuffle!r}": self.shuffle in ("none", "window", "global"),
-            f"window_blocks: expected at least 1, found {window!r}": window is None or window >= 1,
-            f"last: expected short, drop or pad, found {self.last!r}": self.last in ("short", "drop", "pad"),
-            f"epochs: expected at least 0, found {epochs!r}": epochs is None or epochs >= 0,
-        }
-        problems = [problem for problem, fine in expected.items() if not fine]
-        if problems:
-            raise ConfigError(problems)
-
-
-@dataclass(kw_only=True)
-class Metrics:
-    """What a loader has done so far, on this rank. `bytes` are those of the decoded values."""
-
-    batches: int = 0
-    samples: int = 0
-    dropped: int = 0
-    """Samples that no rank took at the end of an epoch."""
-    bytes: int = 0
-    seconds: dict[str, float] = field(default_factory=lambda: {"order": 0.0, "fetch": 0.0, "decode": 0.0, "transform": 0.0})
+    def __getitem__(self, rows: slice) -> _Draw:
+        return _Draw(
+            positions=self.positions[rows], indexes=self.indexes[rows], located=[places[rows] for places in self.located],
+            padded=None if self.padded is None else self.padded[rows],
+        )  # fmt: skip
 
 
 class Loader(Iterable[Batch]):
@@ -76,9 +68,15 @@ class Loader(Iterable[Batch]):
         self.dataset = dataset
         self.options = options
         self._plan = dataset.plan(options.seed, options.shuffle, options.window_blocks)
+        self._sampler = None
+        if options.sampling is not None:
+            per_epoch = options.samples_per_epoch or len(dataset)
+            self._plan = dataclasses.replace(self._plan, shuffle="global", shards=(0,), samples=(per_epoch,))
+            self._sampler = open_sampler(dataset, options.sampling, self._plan)
         self._position = (0, 0)
         self._metrics = Metrics()
-        self._normalise = _normalisers(dataset, options.normalise)
+        self._normalising = normalising(dataset, options.normalise)
+        self._normalise = {name: Normalise(*transform.affine()) for name, transform in self._normalising.items()}
         if options.node_local:
             _check_node_local(dataset, options.world)
         if options.epochs != 0 and len(self) == 0:
@@ -97,6 +95,11 @@ class Loader(Iterable[Batch]):
         """How many batches are left in the current epoch."""
         return len(self._batches(self._position[1]))
 
+    @property
+    def normalised(self) -> frozenset[str]:
+        """The fields that come as (x - mean) / std, float32."""
+        return frozenset(self._normalise)
+
     def __len__(self) -> int:
         """How many batches a whole epoch has."""
         return len(self._batches(0))
@@ -106,6 +109,14 @@ class Loader(Iterable[Batch]):
             return iter(())
         return self._rest_of_epoch()
 
+    def as_arrow(self) -> Iterator[pa.Table]:
+        """What iterating gives, as Arrow tables: see `shardwright.reader.arrow`."""
+        return (arrow_table(batch, self.dataset.schema) for batch in self)
+
+    def inverse(self, batch: Batch) -> Batch:
+        """`Dataset.inverse` of a batch of this loader, which knows what it normalised."""
+        return inverse(self.dataset, batch, self._normalising)
+
     def state_dict(self) -> dict[str, Any]:
         """The state after the last batch handed out: JSON, less than 1 KiB, the same on all ranks."""
         return self._state(*self._position).to_json()
@@ -113,7 +124,8 @@ class Loader(Iterable[Batch]):
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Continue from `state`, which may come from a loader of another world size or batch size.
 
-        Raises StateError, with both values, when it belongs to other content, or another split, selection, seed or shuffle.
+        Raises StateError, with both values, when it belongs to other content, or another split, selection, seed, shuffle
+        or sampling.
         """
         parsed = LoaderState.parse(state)
         parsed.check_continues(self._state(0, 0))
@@ -126,16 +138,26 @@ class Loader(Iterable[Batch]):
         position = (epoch, samples_consumed) if len(self._batches(samples_consumed)) else (epoch + 1, 0)
         return self._state(*position).to_json()
 
+    def state_after(self, batches: int) -> dict[str, Any]:
+        """The state after `batches` more batches than the state now, epoch after epoch, whatever `epochs` says."""
+        if batches < self.remaining:
+            epoch, consumed = self._position
+        else:
+            epochs, batches = divmod(batches - self.remaining, len(self))
+            epoch, consumed = self.epoch + 1 + epochs, 0
+        return self.state_at(consumed + batches * self.options.batch_size * self.options.world.size, epoch=epoch)
+
     def metrics(self) -> Metrics:
         """What has been done so far: a copy."""
         return dataclasses.replace(self._metrics, seconds=dict(self._metrics.seconds))
 
     def _state(self, epoch: int, samples_consumed: int) -> LoaderState:
-        options = self.options
+        options, plan = self.options, self._plan
+        sampling = None if options.sampling is None else describe_sampling(options.sampling, plan.total)
         return LoaderState(
-            content_id=self._plan.content_id, split=self.dataset.source.catalog.split, selection=self.dataset.selection,
-            seed=options.seed, shuffle=options.shuffle,
-            window_blocks=self._plan.window_blocks if self._plan.shuffle == "window" else None,
+            content_id=plan.content_id, split=self.dataset.source.catalog.split, selection=self.dataset.selection,
+            seed=options.seed, shuffle=options.shuffle if sampling is None else "global",
+            window_blocks=plan.window_blocks if plan.shuffle == "window" else None, sampling=sampling,
             epoch=epoch, samples_consumed=samples_consumed,
         )  # fmt: skip
 
@@ -153,18 +175,17 @@ class Loader(Iterable[Batch]):
 
     def _rest_of_epoch(self) -> Iterator[Batch]:
         epoch, consumed = position = self._position
-        order, batches = EpochOrder(self._plan, epoch), self._batches(consumed)
+        batches = self._batches(consumed)
         size = self.options.batch_size
         chunk = size * max(1, _SAMPLES_AT_ONCE // size)
         count = len(batches)
         for number in range(count):
             start = number * size % chunk
             if start == 0:
-                located, padded = self._locate(order, batches, number * size, number * size + chunk)
+                draw = self._draw(epoch, batches, number * size, number * size + chunk)
             if self._position != position:
                 raise RuntimeError("this loader was iterated elsewhere, or its state was changed, during the iteration")
-            rows = slice(start, start + size)
-            batch = self._read([places[rows] for places in located], None if padded is None else padded[rows])
+            batch = self._read(epoch, draw[start : start + size])
             after = batches.consumed_after(number)
             self._position = position = (epoch + 1, 0) if after is None else (epoch, after)
             if after is None:
@@ -174,27 +195,38 @@ class Loader(Iterable[Batch]):
             self._metrics.dropped += batches.dropped
             self._position = epoch + 1, 0
 
-    def _locate(self, order: EpochOrder, batches: Batches, start: int, stop: int) -> tuple[list[Any], Any]:
-        """Where this rank's samples number `start` to `stop` lie, per column, and which are repeated."""
+    def _draw(self, epoch: int, batches: Batches, start: int, stop: int) -> _Draw:
+        """This rank's samples number `start` to `stop`."""
         began = time.perf_counter()
         positions, padded = batches.positions(start, stop)
-        located = self.dataset.source.columns.locate(self.dataset.at(order, positions))
+        indexes = self._indexes(epoch, positions)
+        located = self.dataset.source.columns.locate(indexes)
         self._metrics.seconds["order"] += time.perf_counter() - began
-        return located, padded
+        return _Draw(positions=positions, indexes=indexes, located=located, padded=padded)
 
-    def _read(self, located: list[Any], padded: Any) -> Batch:
+    def _indexes(self, epoch: int, positions: I64) -> I64:
+        """Where on disk the samples at `positions` lie."""
+        if self._sampler is None:
+            return self.dataset.at(EpochOrder(self._plan, epoch), positions)
+        return self.dataset.on_disk(self._sampler(epoch, positions))
+
+    def _read(self, epoch: int, draw: _Draw) -> Batch:
         columns, seconds, began = self.dataset.source.columns, self._metrics.seconds, time.perf_counter()
-        fetched = columns.fetch(located)
-        fetch_end = time.perf_counter()
-        batch = columns.decode(fetched)
+        try:
+            fetched = columns.fetch(draw.located)
+            fetch_end = time.perf_counter()
+            batch = columns.decode(fetched)
+        except DecodeError:
+            batch = self._read_damaged(epoch, draw)
+            fetch_end = time.perf_counter()
         decode_end = time.perf_counter()
         self._metrics.bytes += sum(map(_nbytes, batch.values()))
-        self._metrics.samples += len(located[0])
+        self._metrics.samples += len(draw.positions)
         self._metrics.batches += 1
         for name, normalise in self._normalise.items():
             batch[name] = normalise(batch[name])
-        if padded is not None:
-            batch[PAD] = padded | batch[PAD] if PAD in batch else padded
+        if draw.padded is not None:
+            batch[PAD] = draw.padded | batch[PAD] if PAD in batch else draw.padded
         if self.options.transform is not None:
             batch = self.options.transform(batch)
         seconds["fetch"] += fetch_end - began
@@ -202,23 +234,26 @@ class Loader(Iterable[Batch]):
         seconds["transform"] += time.perf_counter() - decode_end
         return batch
 
+    def _read_damaged(self, epoch: int, draw: _Draw) -> Batch:
+        """The batch with substitutes for what can't be decoded, or the error that names it."""
+        source = self.dataset.source
+        indexes = draw.indexes.copy()
+        if self.options.on_error == "replace":
+            for row, problem in damaged_rows(source, indexes).items():
+                indexes[row] = self._substitute(epoch, int(draw.positions[row]), problem)
+        return read_located(source, indexes, source.columns.locate(indexes))
 
-def _normalisers(dataset: Dataset, wanted: bool | tuple[str, ...]) -> dict[str, Normalise]:
-    content = dataset.manifest.content
-    fitted = {transform.field: transform for transform in content.transforms}
-    if wanted is True:
-        wanted = tuple(name for name in fitted if name in dataset.schema)
-        if not wanted:
-            raise SchemaError("normalise=True: no field that is read is standardised in the manifest; name the fields")
-    out = {}
-    for name in wanted or ():
-        field = dataset.schema[name]
-        source = fitted.get(name) or content.statistics.fields.get(name)
-        mean, std = (source.mean, source.std) if source else ((), ())
-        if not mean or None in mean or None in std or field.dtype in ("bool", "timestamp"):
-            raise SchemaError(f"normalise: the manifest has no mean and std of field {name!r} ({field.dtype})")
-        out[name] = Normalise([m for m in mean if m is not None], [s for s in std if s is not None])
-    return out
+    def _substitute(self, epoch: int, position: int, problem: str) -> int:
+        """The sample on disk that takes the place of the one at `position`: a pure function of (seed, epoch, position)."""
+        metrics = self._metrics
+        for index in self._indexes(epoch, self._plan.substitutes(epoch, position, _TRIES)):
+            if not damaged_rows(self.dataset.source, np.array([index])):
+                metrics.replaced += 1
+                metrics.replaced_first = (*metrics.replaced_first, problem)[:_NAMED]
+                if metrics.replaced % _LOG_EVERY == 1:
+                    _log.warning("%s; another sample takes its place (%d so far)", problem, metrics.replaced)
+                return int(index)
+        raise DecodeError(f"{problem}; none of {_TRIES} other samples of its shard can be decoded either")
 
 
 def _check_node_local(dataset: Dataset, world: World) -> None:

@@ -9,6 +9,7 @@ import numpy.typing as npt
 
 from shardwright.codecs import decode_value, npy_header
 from shardwright.errors import CorruptError
+from shardwright.format.batch import stack
 from shardwright.reader.catalog import Catalog
 from shardwright.reader.files import VersionFiles
 from shardwright.schema import Field
@@ -62,14 +63,3 @@ class RangesColumn:
         if samples and (ranges.min() < 0 or ranges.max() > self._parts.bytes[part] or (ranges[1] < ranges[0]).any()):
             raise CorruptError(f"{self._files.path(name)}: byte ranges outside of the part; copy both files again")
         return ranges
-
-
-def stack(field: Field, values: list[npt.NDArray[Any]]) -> npt.NDArray[Any]:
-    """Values of one declared shape as one array (n, *shape); of several shapes as an object array (n,) of arrays."""
-    if None not in field.shape:
-        out = np.empty((len(values), *(size or 0 for size in field.shape)), field.numpy_dtype)
-    else:
-        out = np.empty(len(values), object)
-    for row, value in enumerate(values):
-        out[row] = value
-    return out

@@ -1,25 +1,29 @@
-"""Comparing a version on storage with what was published: every file, byte, count and place, without Spark."""
+"""Comparing a version on storage with what was published: every file, byte, count and place, and the statistics on request.
+
+Part by part: `verify` runs on this machine, or wherever its `run` takes the parts.
+"""
 
 from __future__ import annotations
 
-import hashlib
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from pathlib import PurePosixPath
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from shardwright.errors import CorruptError, ShardwrightError, StorageError
+from shardwright.errors import CorruptError, ShardwrightError
 from shardwright.format import layout
-from shardwright.format.manifest import FileDigest, Manifest
-from shardwright.reader.open import read_index, read_manifest
-from shardwright.reader.verify_part import PartRows, check_part
+from shardwright.format.manifest import Content, FileDigest, Manifest, Statistics
+from shardwright.format.versions import read_index, read_manifest
+from shardwright.reader.verify_part import CheckPart, Collector, PartCheck, PartRows, check_file, parts_of
 from shardwright.storage import Storage, open_storage
 
-_PIECE_BYTES = 8 * 2**20
 Progress = Callable[[int, int], None]
-"""Called after each file: how many are done, and how many there are."""
+"""Called after each part: how many are done, and how many there are."""
+Run = Callable[[CheckPart, Sequence[PartRows]], Iterable[PartCheck]]
+"""Checks all parts, wherever that is done; the results come in any order."""
 
 
 @dataclass
@@ -31,11 +35,22 @@ class Report:
     files: int = 0
     bytes: int = 0
     samples: int = 0
+    statistics: bool = False
+    """Whether statistics were recomputed and compared."""
     problems: list[str] = field(default_factory=list)
 
 
-def verify(url: str, *, version: str = "latest", progress: Progress = lambda _done, _files: None) -> Report:
+def verify(
+    url: str,
+    *,
+    version: str = "latest",
+    collector: Callable[[Content], Collector] | None = None,
+    run: Run = map,
+    progress: Progress = lambda _done, _parts: None,
+) -> Report:
     """Compare all of a version with its manifest and index, and list every problem found.
+
+    With `collector` statistics are recomputed from the stored samples and compared with the manifest's, exactly.
 
     Raises DatasetNotFoundError when there is no such dataset or version, StorageError when the file system refuses.
     """
@@ -47,77 +62,65 @@ def verify(url: str, *, version: str = "latest", progress: Progress = lambda _do
     except CorruptError as error:
         report.problems.append(str(error))  # without these two nothing else can be judged
         return report
-    _Verification(storage, manifest, index, report, progress).run()
+    check = CheckPart(url=storage.url, version=report.version, content=manifest.content, collector=collector)
+    _Verification(storage, manifest, parts_of(index), report).run(check, run, progress)
     return report
 
 
 class _Verification:
-    def __init__(self, storage: Storage, manifest: Manifest, index: pa.Table, report: Report, progress: Progress) -> None:
-        self._storage, self._manifest, self._report, self._progress = storage, manifest, report, progress
-        self._rows = [PartRows(rows) for rows in _by_part(index)]
+    def __init__(self, storage: Storage, manifest: Manifest, parts: list[PartRows], report: Report) -> None:
+        self._storage, self._manifest, self._report = storage, manifest, report
+        self._parts = parts
         self._expected: dict[str, FileDigest] = {}
 
-    def run(self) -> None:
-        self._problems(_check_totals(self._manifest, self._rows))
+    def run(self, check: CheckPart, run: Run, progress: Progress) -> None:
+        self._problems(_check_totals(self._manifest, self._parts))
         self._list_expected()
-        for name in sorted(self._expected):
-            self._check_file(self._expected[name])
-        for part in self._rows:
-            if not any(problem.startswith(f"{part.name}: ") for problem in self._report.problems):
-                self._guarded(part.name, lambda part=part: self._check_part(part))  # type: ignore[misc]
+        collected = check.collector(check.content) if check.collector else None
+        found = [*self._check_others(), *self._check_parts(check, run, progress, collected)]
+        self._problems(sorted(problem for each in found for problem in each.problems))
         self._check_sums()
         self._check_quarantine()
         self._check_strays()
-        self._report.samples = sum(part.samples for part in self._rows)
+        self._report.files = sum(each.files for each in found)
+        self._report.bytes = sum(each.bytes for each in found)
+        self._report.samples = sum(part.samples for part in self._parts)
+        if collected and not any(each.problems for each in found):  # else differences say nothing
+            self._problems(_compare(self._manifest.content.statistics, collected))
+            self._report.statistics = True
 
     def _list_expected(self) -> None:
         for name, split in self._manifest.content.splits.items():
             self._expected[split.common_metadata.name] = split.common_metadata
             if split.common_metadata.name != f"{name}/{layout.COMMON_METADATA}":
                 self._problem(f"{name}/{layout.COMMON_METADATA} is not listed in the manifest")
-        for part in self._rows:
-            self._expected[part.name] = part.digest
-            self._expected |= {file.name: file for file in part.side_files}
-        for directory in {part.directory for part in self._rows}:
+        self._expected |= {file.name: file for file in self._manifest.lineage.carried}
+        for part in self._parts:
+            self._expected |= {file.name: file for file in part.files}
+        for directory in {part.directory for part in self._parts}:
             for file in (layout.SHARD_METADATA, layout.SUMS):
                 if f"{directory}/{file}" not in self._expected:
                     self._problem(f"{directory}/{file} is not listed in the index")
 
-    def _check_file(self, expected: FileDigest) -> None:
-        """Existence, bytes and sha256."""
-        name = expected.name
-        try:
-            found = self._storage.size(self._full(name))
-            if found != expected.bytes:
-                self._problem(f"{name}: expected {expected.bytes} bytes, found {found}")
-            elif (digest := self._sha256(name, found)) != expected.sha256:
-                self._problem(f"{name}: expected sha256 {expected.sha256}, found {digest}")
-        except FileNotFoundError:
-            self._problem(f"{name}: missing")
-        except OSError as error:
-            raise StorageError(f"can't read {self._storage.url}/{self._full(name)}: {error}") from error
-        self._report.files += 1
-        self._report.bytes += expected.bytes
-        self._progress(self._report.files, len(self._expected))
+    def _check_others(self) -> Iterator[PartCheck]:
+        """The files that lie beside no part."""
+        beside_parts = {file.name for part in self._parts for file in part.files}
+        for name in sorted(self._expected.keys() - beside_parts):
+            file = self._expected[name]
+            problems = tuple(check_file(self._storage, self._report.version, file))
+            yield PartCheck(problems=problems, files=1, bytes=file.bytes)
 
-    def _sha256(self, name: str, size: int) -> str:
-        digest = hashlib.sha256()
-        for start in range(0, size, _PIECE_BYTES):
-            for piece in self._storage.ranges(self._full(name), [(start, min(start + _PIECE_BYTES, size))]):
-                digest.update(piece)
-        return digest.hexdigest()
-
-    def _check_part(self, part: PartRows) -> None:
-        read = _reader(self._storage, self._full(part.name))
-        self._problems(check_part(part, self._manifest.content.dataset_schema, read, self._side_file))
-
-    def _side_file(self, name: str) -> bytes | None:
-        return self._storage.read(self._full(name)) if name in self._expected else None
+    def _check_parts(self, check: CheckPart, run: Run, progress: Progress, collected: Collector | None) -> Iterator[PartCheck]:
+        for done, found in enumerate(run(check, self._parts), start=1):
+            if collected and found.statistics:
+                collected.merge(found.statistics)
+            progress(done, len(self._parts))
+            yield found
 
     def _check_sums(self) -> None:
         """The lines of each shard's checksum file."""
         listed: dict[str, dict[str, str]] = defaultdict(dict)
-        for part in self._rows:
+        for part in self._parts:
             for file in (part.digest, *part.side_files):
                 directory, _, name = file.name.rpartition("/")
                 if name != layout.SUMS:
@@ -148,11 +151,10 @@ class _Verification:
 
     def _check_strays(self) -> None:
         """Files that nobody published."""
-        splits = set(self._manifest.content.splits)
-        directories = {part.directory for part in self._rows}
-        known = {layout.MANIFEST, self._manifest.content.index.name, layout.QUARANTINE} | splits
-        known |= {name for file in self._expected for name in (file, file.rpartition("/")[0])}
-        for directory in ["", *sorted(splits), *sorted(directories)]:
+        directories = {str(parent) for name in self._expected for parent in PurePosixPath(name).parents} - {"."}
+        known = {layout.MANIFEST, self._manifest.content.index.name, layout.QUARANTINE, *self._manifest.content.splits}
+        known |= {*self._expected, *directories}
+        for directory in ["", *sorted(directories)]:
             for name in self._names(directory):
                 full = f"{directory}/{name}" if directory else name
                 if full not in known:
@@ -180,15 +182,24 @@ class _Verification:
         self._report.problems.extend(problems)
 
 
-def _by_part(index: pa.Table) -> Iterator[list[dict[str, object]]]:
-    rows: list[dict[str, object]] = []
-    for row in index.to_pylist():
-        if rows and rows[-1]["part"] != row["part"]:
-            yield rows
-            rows = []
-        rows.append(row)
-    if rows:
-        yield rows
+def _compare(expected: Statistics, collected: Collector) -> Iterator[str]:
+    """Statistics recomputed beside those in the manifest: both are exact, so any difference is one."""
+    found = collected.finish(expected.split).fields
+    for name in sorted(expected.fields.keys() | found.keys()):
+        here, there = expected.fields.get(name), found.get(name)
+        if here is None or there is None:
+            yield f"statistics of {name!r} (split {expected.split!r}) are {'missing' if here is None else 'of no field'}"
+            continue
+        differ = [key for key in type(here).model_fields if getattr(here, key) != getattr(there, key)]
+        shown = [
+            f"{key} {getattr(here, key)} in the manifest, {getattr(there, key)} recomputed" for key in differ if key in _SHOWN
+        ]
+        shown += [f"{key} differs" for key in differ if key not in _SHOWN]
+        if differ:
+            yield f"statistics of {name!r} (split {expected.split!r}): {'; '.join(shown)}"
+
+
+_SHOWN = ("count", "missing", "elements", "non_finite", "mean", "std", "min", "max")
 
 
 def _check_totals(manifest: Manifest, parts: list[PartRows]) -> Iterator[str]:
@@ -209,11 +220,11 @@ def _check_totals(manifest: Manifest, parts: list[PartRows]) -> Iterator[str]:
             expected = (totals.samples, totals.parts, totals.bytes)
             if found != expected:
                 yield f"{name} shard {shard}: samples, parts, bytes are {expected} in the manifest, {found} in the index"
-    if counts.read + counts.padded != counts.published + counts.quarantined + counts.dropped:
-        yield f"lineage does not add up: read + padded = published + quarantined + dropped fails for {counts!r}"
+    kept = counts.published + counts.quarantined + counts.dropped + counts.carried + counts.filtered
+    if counts.read + counts.padded != kept:
+        yield (
+            "lineage does not add up: read + padded = published + quarantined + dropped + carried + filtered fails for "
+            f"{counts!r}"
+        )
     if counts.published != sum(split.samples for split in splits.values()):
         yield f"lineage counts {counts.published} published samples, the splits hold {sum(s.samples for s in splits.values())}"
-
-
-def _reader(storage: Storage, name: str) -> Callable[[int, int], bytes]:
-    return lambda start, stop: storage.ranges(name, [(start, stop)])[0]

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 import pyarrow as pa
 
@@ -83,8 +83,18 @@ class Reader:
     """
 
     def schema(self, file: InputFile) -> pa.Schema:
-        """The columns of a file, in the types that `read` gives. Raises InputError for a file that is not of this format."""
+        """The columns of a file, in the types that `read` gives. Raises InputError for a file that is not of this format.
+
+        It is asked of the first file first, and again of every file where that is read: the answers have to be the same.
+        """
         raise NotImplementedError
+
+    def fields(self) -> Mapping[str, Mapping[str, Any]]:
+        """What the format knows of columns better than their Arrow types say: dtype, shape, codec, nullable. Else nothing.
+
+        Asked once, after the first `schema`. What the user declares by ``read.fields`` stands above it.
+        """
+        return {}
 
     def units(self, file: InputFile) -> Sequence[int]:
         """The bytes of each piece of a file that can be read by itself; by default a file is one piece."""

@@ -16,9 +16,11 @@ Declaration = Mapping[str, Any]
 
 
 def normal_type(kind: pa.DataType) -> pa.DataType:
-    """The type as which a column is read: dictionaries decoded, large and view types as the ordinary ones."""
+    """The type as which a column is read: dictionaries decoded, large and view types as ordinary ones, dates as timestamps."""
     if pa.types.is_dictionary(kind):
         return normal_type(kind.value_type)
+    if pa.types.is_date(kind):
+        return pa.timestamp("ms")
     if pa.types.is_large_string(kind) or pa.types.is_string_view(kind):
         return pa.string()
     if pa.types.is_large_binary(kind) or pa.types.is_binary_view(kind) or pa.types.is_fixed_size_binary(kind):

@@ -8,10 +8,11 @@ import logging
 import os
 import re
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 from shardwright.errors import InputError, InputNotFoundError
-from shardwright.sources.base import InputFile
+from shardwright.sources.base import InputFile, Task
 from shardwright.storage.base import local_path_of
 
 Paths = str | os.PathLike[str] | Sequence[str | os.PathLike[str]]
@@ -20,6 +21,8 @@ Paths = str | os.PathLike[str] | Sequence[str | os.PathLike[str]]
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://")
 _WILDCARD = re.compile(r"[*?\[]")
 _DOCUMENTATION = re.compile(r"(README|LICEN[CS]E|NOTICE|COPYING|CITATION)\b", re.IGNORECASE)
+_FILE_BYTES = 64 * 2**10
+"""What opening a file costs, as bytes that could be read meanwhile: 100,000 files of 1 kB are no single task."""
 _SHOWN = 5
 """Names that a message lists before it only counts."""
 
@@ -78,6 +81,80 @@ def check_unique_names(files: Sequence[InputFile]) -> None:
                 f"{other} and {file.path} have the same name {file.name!r} relative to their roots, and that name identifies "
                 "the sample; read a folder that holds both roots, or rename one"
             )
+
+
+def pack_files(files: Sequence[InputFile], task_bytes: int) -> list[Task]:
+    """Tasks of whole files, in order, of about `task_bytes` each with the cost of opening them."""
+    out: list[Task] = []
+    start = cost = 0
+    for number, file in enumerate(files):
+        if number > start and cost + file.bytes + _FILE_BYTES > task_bytes:
+            out.append(_task(files[start:number]))
+            start, cost = number, 0
+        cost += file.bytes + _FILE_BYTES
+    return [*out, _task(files[start:])] if files else out
+
+
+def read_whole(file: InputFile) -> bytes:
+    """All bytes of a file. Raises InputError where it can't be read, or is no longer what was found."""
+    try:
+        descriptor = os.open(file.path, os.O_RDONLY)
+        try:
+            _check_status(file, os.fstat(descriptor))
+            pieces = []
+            missing = file.bytes
+            while missing and (piece := os.read(descriptor, missing)):
+                pieces.append(piece)
+                missing -= len(piece)
+        finally:
+            os.close(descriptor)
+    except OSError as error:
+        raise _unreadable(file, error) from error
+    if missing:
+        raise _changed(file)
+    return pieces[0] if len(pieces) == 1 else b"".join(pieces)
+
+
+def check_unchanged(file: InputFile) -> None:
+    """Raise InputError unless the file still has the size and the time of modification that it was found with."""
+    try:
+        status = os.stat(file.path)
+    except OSError as error:
+        raise _unreadable(file, error) from error
+    _check_status(file, status)
+
+
+@contextmanager
+def watched(file: InputFile) -> Iterator[None]:
+    """A context to open and read a file in. Raises InputError where it can't be read, or is not what it was found as."""
+    check_unchanged(file)
+    try:
+        yield
+    except OSError as error:
+        raise _unreadable(file, error) from error
+    check_unchanged(file)
+
+
+def _check_status(file: InputFile, status: os.stat_result) -> None:
+    if (status.st_size, status.st_mtime_ns) != (file.bytes, file.modified_ns):
+        raise _changed(file)
+
+
+def _changed(file: InputFile) -> InputError:
+    return InputError(f"{file.path}: was changed while it was read; run the job again when the input is complete")
+
+
+def _unreadable(file: InputFile, error: OSError) -> InputError:
+    if isinstance(error, FileNotFoundError):
+        return InputError(
+            f"{file.path}: can't be read ({error.strerror}): it was removed after the job listed its input; run the job again "
+            "when the input is complete"
+        )
+    return InputError(f"{file.path}: can't be read ({error.strerror or error})")
+
+
+def _task(files: Sequence[InputFile]) -> Task:
+    return Task(files=tuple(files), start=0, stop=len(files), bytes=sum(file.bytes for file in files))
 
 
 def _find(path: str) -> list[InputFile]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterator, Sequence
 
 import pyarrow as pa
@@ -19,22 +20,20 @@ class ParquetReader(Reader):
 
     def schema(self, file: InputFile) -> pa.Schema:
         """What the footer says."""
-        with _open(file) as parquet:
-            try:
-                return parquet.schema_arrow
-            except (pa.ArrowException, OSError) as error:
-                raise _damaged(file, error) from error
+        try:
+            return _footer(file).schema.to_arrow_schema()
+        except (pa.ArrowException, OSError) as error:
+            raise _damaged(file, error) from error
 
     def units(self, file: InputFile) -> Sequence[int]:
         """Uncompressed bytes of each row group that has rows, and 0 for one that has none."""
-        with _open(file) as parquet:
-            sizes = _row_groups(parquet, parquet.schema_arrow.names)
+        sizes = _row_groups(_footer(file), self.schema(file).names)
         return tuple(size for _, size in sizes) if any(rows for rows, _ in sizes) else ()
 
     def read(self, file: InputFile, units: range, columns: Sequence[str]) -> Iterator[pa.RecordBatch]:
         """The rows of row groups. Raises InputError for a damaged file."""
         with _open(file) as parquet:
-            sizes = _row_groups(parquet, columns)
+            sizes = _row_groups(_footer(file), columns)
             samples, size = (sum(sizes[group][i] for group in units) for i in (0, 1))
             rows = max(1, min(BATCH_BYTES * samples // max(size, 1), _MAX_ROWS))
             start = sum(count for count, _ in sizes[: units.start])
@@ -47,9 +46,18 @@ class ParquetReader(Reader):
                 raise _damaged(file, error) from error
 
 
+@functools.lru_cache(maxsize=2)
+def _footer(file: InputFile) -> pq.FileMetaData:
+    """The footer of a file: asked for several times in a row, parsed once."""
+    try:
+        return pq.read_metadata(file.path, memory_map=True)
+    except (pa.ArrowException, OSError) as error:
+        raise _damaged(file, error) from error
+
+
 def _open(file: InputFile) -> pq.ParquetFile:
     try:
-        return pq.ParquetFile(file.path, memory_map=True, page_checksum_verification=True)
+        return pq.ParquetFile(file.path, metadata=_footer(file), memory_map=True, page_checksum_verification=True)
     except (pa.ArrowException, OSError) as error:
         raise _damaged(file, error) from error
 
@@ -59,9 +67,8 @@ def _damaged(file: InputFile, error: Exception) -> InputError:
     return InputError(f"{file.path}: expected a Parquet file, found one that can't be read ({text})")
 
 
-def _row_groups(parquet: pq.ParquetFile, names: Sequence[str]) -> list[tuple[int, int]]:
+def _row_groups(metadata: pq.FileMetaData, names: Sequence[str]) -> list[tuple[int, int]]:
     """Rows of each row group, and the bytes of those columns in it."""
-    metadata = parquet.metadata
     wanted = set(names)
     leaves = [i for i in range(metadata.num_columns) if metadata.schema.column(i).path.partition(".")[0] in wanted]
     out = []

@@ -7,39 +7,53 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from typing import Any
 from urllib.parse import unquote
 
 import pyarrow as pa
 
 from shardwright.errors import InputError, SchemaError
 from shardwright.schema import Schema
+from shardwright.sources.arrays import row_sources
 from shardwright.sources.base import AT, REJECT, InputFile, Reader, Task
 from shardwright.sources.columns import Declaration, declare, fits, infer, normal_type
-from shardwright.sources.files import is_documentation, select_files
-from shardwright.sources.idx import row_sources
+from shardwright.sources.files import check_unchanged, is_documentation, pack_files, select_files
 
+_CHECKED = 1000
+"""Files whose columns are compared before Spark starts, so that most mistakes are told early; all are where they are read."""
+_WHOLE = 16
+"""A file smaller than a task by this factor is read whole, without a look at where it can be cut."""
+_THREADS = 16
 _NULL_PARTITION = "__HIVE_DEFAULT_PARTITION__"
+
+_Types = dict[str, pa.DataType]
 
 
 @dataclass
 class TableSource:
-    """Rows of the files that `reader` reads. A task's units are the pieces of its files, counted through.
+    """Rows of the files that `reader` reads.
 
-    Partition keys (`key=value` in the names of folders) are columns: int64 where all values are whole numbers, else strings.
+    A task is the pieces [start, stop) of one file, or several files as a whole, and then `stop` is 0. Partition keys
+    (`key=value` in the names of folders) are columns: int64 where all values are whole numbers, else strings.
     """
 
     schema: Schema
     reader: Reader
     files: tuple[InputFile, ...]
-    units: tuple[tuple[int, ...], ...]
-    """Bytes of each piece of each file."""
-    partition_types: tuple[tuple[str, pa.DataType], ...] = ()
+    columns: Sequence[str] | None
+    """The columns that were asked for; None for all."""
+    first: str
+    """The path of the file that the others have to be like."""
+    types: _Types
+    """The columns that are stored and asked for, in their normal types."""
+    partition_types: _Types
     sample_per_file: bool = False
 
     def __reduce__(self) -> tuple[object, ...]:
-        """Travel without the lists of files and pieces: a task names its own."""
-        return type(self), (self.schema, self.reader, (), (), self.partition_types)
+        """Travel without the list of files: a task names its own."""
+        return type(self), (self.schema, self.reader, (), self.columns, self.first, self.types, self.partition_types)
 
     @property
     def addressable(self) -> bool:
@@ -51,49 +65,81 @@ class TableSource:
         raise NotImplementedError
 
     def tasks(self, task_bytes: int) -> list[Task]:
-        """Pieces in order, packed to about `task_bytes`: several of one file, or several whole files."""
+        """Files in order, packed to about `task_bytes`; a larger one is cut into its pieces."""
+        large = [file for file in self.files if file.bytes * _WHOLE > task_bytes]
+        with ThreadPoolExecutor(_THREADS) as threads:
+            pieces = dict(zip(large, threads.map(self._pieces, large), strict=True))
         out: list[Task] = []
         packed: list[InputFile] = []
-        pieces = size = 0
-        for file, sizes in zip(self.files, self.units, strict=True):
-            total = sum(sizes)
-            if packed and size + total > task_bytes:
-                out.append(Task(files=tuple(packed), start=0, stop=pieces, bytes=size))
-                packed, pieces, size = [], 0, 0
-            if total > task_bytes:
-                out += _cut(file, sizes, task_bytes)
+        for file in self.files:
+            sizes = pieces.get(file, (file.bytes,))
+            if sum(sizes) > task_bytes:
+                out += [*_pack(packed, task_bytes), *_cut(file, sizes, task_bytes)]
+                packed = []
             elif sizes:
                 packed.append(file)
-                pieces, size = pieces + len(sizes), size + total
-        return [*out, Task(files=tuple(packed), start=0, stop=pieces, bytes=size)] if packed else out
+        return [*out, *_pack(packed, task_bytes)]
 
     def read(self, task: Task) -> Iterator[pa.RecordBatch]:
-        """The rows of a task's pieces. Raises InputError for a damaged file."""
-        first = 0
+        """The rows of a task. Raises InputError for a file that is damaged, has other columns, or is not what it was."""
         for file in task.files:
-            pieces = len(self.reader.units(file))
-            yield from self._read_file(file, range(max(task.start - first, 0), min(task.stop - first, pieces)))
-            first += pieces
+            check_unchanged(file)
+            try:
+                yield from self._read_file(file, range(task.start, task.stop or len(self._pieces(file))))
+            except InputError:
+                check_unchanged(file)  # which tells better what happened
+                raise
+            check_unchanged(file)
+
+    def has_rows(self) -> bool:
+        """Whether any file has a piece to read; at the first that has, the others are not looked at."""
+        return any(self._pieces(file) for file in self.files)
+
+    def _pieces(self, file: InputFile) -> tuple[int, ...]:
+        sizes: Any = self.reader.units(file)
+        if not isinstance(sizes, Sequence) or not all(isinstance(size, int) for size in sizes):
+            raise _misbehaves(self.reader, f"units() must give a sequence of int, the bytes of each piece, found {sizes!r}")
+        return tuple(sizes)
 
     def _read_file(self, file: InputFile, units: range) -> Iterator[pa.RecordBatch]:
+        _check_same(file, _asked(_columns(self.reader, file, self.columns), self.columns), self.types, self.first)
         partitions = _partitions(file)
         stored = [name for name in self.schema.names if name not in partitions]
         rows = 0
         for batch in self.reader.read(file, units, stored):
+            self._check_batch(batch, stored, units)
             yield self._batch(file, batch, partitions, rows)
             rows += batch.num_rows
+
+    def _check_batch(self, batch: pa.RecordBatch, stored: Sequence[str], units: range) -> None:
+        if not isinstance(batch, pa.RecordBatch):
+            raise _misbehaves(self.reader, f"read() must give pyarrow.RecordBatch, found {type(batch).__name__}")
+        found = {column.name: normal_type(column.type) for column in batch.schema}
+        for name in stored:
+            if name not in found:
+                raise _misbehaves(self.reader, f"read() was asked for the column {name!r}, its batch has only {list(found)}")
+            if found[name] != self.types[name]:
+                raise _misbehaves(
+                    self.reader, f"schema() says that column {name!r} is {self.types[name]}, read() gave {found[name]}"
+                )
+        for name in (AT, REJECT):
+            if name in found and found[name] != pa.string():
+                raise _misbehaves(self.reader, f"the column {name!r} must hold strings, read() gave {found[name]}")
+        if units.start and AT not in found:
+            raise _misbehaves(
+                self.reader, f"units() says that a file has several pieces; then the batches of read() need the column {AT!r}"
+            )
 
     def _batch(
         self, file: InputFile, batch: pa.RecordBatch, partitions: Mapping[str, str | None], start: int
     ) -> pa.RecordBatch:
-        types = dict(self.partition_types)
         arrays = {}
         for name in self.schema.names:
             if name in partitions:
-                arrays[name] = pa.repeat(pa.scalar(partitions[name], pa.string()).cast(types[name]), batch.num_rows)
+                kind = self.partition_types[name]
+                arrays[name] = pa.repeat(pa.scalar(partitions[name], pa.string()).cast(kind), batch.num_rows)
             else:
-                array = batch.column(name)
-                arrays[name] = array.cast(normal_type(array.type))
+                arrays[name] = batch.column(name).cast(self.types[name])
         if AT in batch.schema.names:
             arrays["_source"] = pa.array([f"{file.name}{at}" for at in batch[AT].to_pylist()], pa.string())
         else:
@@ -117,24 +163,43 @@ def open_tables(
     SchemaError for a column that can't be a field.
     """
     usable = select_files(files, lambda file: not is_documentation(file), expected=expected)
-    found = [_columns(reader, file, columns) for file in usable]
-    partitions = [_partitions(file) for file in usable]
-    for file, types, keys in zip(usable, found, partitions, strict=True):
-        _check_same((file, types, keys), (usable[0], found[0], partitions[0]), columns)
-    partition_types = _partition_types(partitions, fields)
-    types = {**found[0], **partition_types}
     where = usable[0].path
-    schema = declare({name: infer(kind) for name, kind in types.items()}, fields, columns, where=where)
+    partitions = [_partitions(file) for file in usable]
+    keys = [_asked(dict.fromkeys(found, "partition"), columns) for found in partitions]
+    for file, own in zip(usable, keys, strict=True):
+        _check_same(file, own, keys[0], where)
+    found = _columns(reader, usable[0], columns)
+    stored = _asked(found, columns)
+    with ThreadPoolExecutor(_THREADS) as threads:
+        others = threads.map(lambda file: _columns(reader, file, columns), usable[1:_CHECKED])
+        for file, other in zip(usable[1:], others, strict=False):
+            _check_same(file, _asked(other, columns), stored, where)
+    declared = _merge(_asked(reader.fields(), columns), fields or {})
+    partition_types = _partition_types(partitions, declared)
+    schema = _schema({**found, **partition_types}, declared, columns, where)
+    source = TableSource(schema, reader, usable, columns, where, stored, partition_types)
+    if not source.has_rows():
+        raise InputError(f"{where}: expected samples, found no row in {len(usable)} {expected}")
+    return source
+
+
+def _schema(types: _Types, declared: Mapping[str, Declaration], columns: Sequence[str] | None, where: str) -> Schema:
+    schema = declare({name: infer(kind) for name, kind in types.items()}, declared, columns, where=where)
     for field in schema:
         if not fits(field, types[field.name]):
             raise SchemaError(
                 f"{where}: field {field.name!r} is declared {field.dtype} {field.shape}, which a column of "
                 f"{types[field.name]} can't hold"
             )
-    units = tuple(tuple(reader.units(file)) for file in usable)
-    if not any(units):
-        raise InputError(f"{where}: expected samples, found no row in {len(usable)} {expected}")
-    return TableSource(schema, reader, usable, units, tuple((n, k) for n, k in partition_types.items() if n in schema))
+    return schema
+
+
+def _merge(of_format: Mapping[str, Declaration], of_user: Mapping[str, Declaration]) -> dict[str, Declaration]:
+    return {name: {**of_format.get(name, {}), **of_user.get(name, {})} for name in {**of_format, **of_user}}
+
+
+def _pack(files: Sequence[InputFile], task_bytes: int) -> list[Task]:
+    return [replace(task, start=0, stop=0) for task in pack_files(files, task_bytes)]
 
 
 def _cut(file: InputFile, sizes: tuple[int, ...], task_bytes: int) -> list[Task]:
@@ -148,8 +213,11 @@ def _cut(file: InputFile, sizes: tuple[int, ...], task_bytes: int) -> list[Task]
     return [*out, Task(files=(file,), start=start, stop=len(sizes), bytes=size)]
 
 
-def _columns(reader: Reader, file: InputFile, columns: Sequence[str] | None) -> dict[str, pa.DataType]:
+def _columns(reader: Reader, file: InputFile, columns: Sequence[str] | None) -> _Types:
+    """All columns that are stored in a file, in their normal types."""
     schema = reader.schema(file)
+    if not isinstance(schema, pa.Schema):
+        raise _misbehaves(reader, f"schema() must give a pyarrow.Schema, found {type(schema).__name__}")
     partitions = _partitions(file)
     names = [name for name in schema.names if columns is None or name in columns]
     twice = sorted({name for name in names if names.count(name) > 1 or name in partitions})
@@ -161,17 +229,19 @@ def _columns(reader: Reader, file: InputFile, columns: Sequence[str] | None) -> 
     return {column.name: normal_type(column.type) for column in schema}
 
 
-_Found = tuple[InputFile, dict[str, pa.DataType], dict[str, str | None]]
+def _asked(found: Mapping[str, Any], columns: Sequence[str] | None) -> dict[str, Any]:
+    return {name: kind for name, kind in found.items() if columns is None or name in columns}
 
 
-def _check_same(one: _Found, first: _Found, columns: Sequence[str] | None) -> None:
-    here, there = ({**types, **dict.fromkeys(keys, "partition")} for _, types, keys in (one, first))
-    if columns is not None:
-        here, there = ({n: k for n, k in types.items() if n in columns} for types in (here, there))
+def _check_same(file: InputFile, here: Mapping[str, Any], there: Mapping[str, Any], first: str) -> None:
     if here != there:
         differ = sorted(name for name in here.keys() | there.keys() if here.get(name) != there.get(name))
         shown = "; ".join(f"{name!r}: {there.get(name, 'none')} there, {here.get(name, 'none')} here" for name in differ)
-        raise InputError(f"{one[0].path}: expected the columns of {first[0].path}, found others ({shown})")
+        raise InputError(f"{file.path}: expected the columns of {first}, found others ({shown})")
+
+
+def _misbehaves(reader: Reader, problem: str) -> InputError:
+    return InputError(f'read.format = "{type(reader).__module__}:{type(reader).__qualname__}": {problem}; correct the reader')
 
 
 def _partitions(file: InputFile) -> dict[str, str | None]:
@@ -180,14 +250,12 @@ def _partitions(file: InputFile) -> dict[str, str | None]:
     return {key: None if value == _NULL_PARTITION else unquote(value) for key, equals, value in pairs if key and equals}
 
 
-def _partition_types(
-    partitions: Sequence[Mapping[str, str | None]], fields: Mapping[str, Declaration] | None
-) -> dict[str, pa.DataType]:
+def _partition_types(partitions: Sequence[Mapping[str, str | None]], declared: Mapping[str, Declaration]) -> _Types:
     """int64 where every value is a whole number, as Spark and Arrow have it, unless the field is declared a string."""
     out = {}
     for key in partitions[0]:
-        values = [found[key] for found in partitions]
+        values = [found.get(key) for found in partitions]
         whole = all(value is None or re.fullmatch(r"-?[0-9]{1,18}", value) for value in values)
-        text = (fields or {}).get(key, {}).get("dtype") == "string"
+        text = declared.get(key, {}).get("dtype") == "string"
         out[key] = pa.int64() if whole and not text else pa.string()
     return out

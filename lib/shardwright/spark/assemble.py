@@ -15,14 +15,13 @@ from shardwright.format.layout import (
     QUARANTINE,
     SHARD_METADATA,
     SUMS,
-    columns,
     part_name,
     ranges_name,
     shard_name,
 )
-from shardwright.format.manifest import Content, FileDigest, Plan, Shard, Split, Standardisation, Statistics
+from shardwright.format.manifest import Compression, Content, FileDigest, Plan, Shard, Split, Statistics, Transform
 from shardwright.format.petastorm import common_metadata
-from shardwright.schema import Schema
+from shardwright.spark.encoding import Encoding
 from shardwright.spark.writing import PartReport
 from shardwright.stages.shard import PartPlan, ShardOptions, ShardPlan
 
@@ -35,8 +34,9 @@ _Part = tuple[PartPlan, PartReport]
 class Assembly:
     """Collects the files, row groups and totals of a version, split by split."""
 
-    def __init__(self, schema: Schema, options: ShardOptions, plan: ShardPlan, reports: Sequence[PartReport]) -> None:
-        self._schema = schema
+    def __init__(self, encoding: Encoding, options: ShardOptions, plan: ShardPlan, reports: Sequence[PartReport]) -> None:
+        self._encoding = encoding
+        self._schema = encoding.schema
         self._options = options
         self._plan = plan
         ordered = sorted(reports, key=lambda report: report.number)
@@ -54,7 +54,9 @@ class Assembly:
         """Take the rejected samples along."""
         self.files |= {f"{QUARANTINE}/{part_name(number)}": f"{directory}/{name}" for number, name in enumerate(names)}
 
-    def content(self, statistics: Statistics, transforms: tuple[Standardisation, ...]) -> Content:
+    def content(
+        self, statistics: Statistics, transforms: tuple[Transform, ...], compression: dict[str, Compression]
+    ) -> Content:
         """The manifest's content; adds the index to the files."""
         index = encode_index(self._row_groups)
         self.files[INDEX] = index
@@ -64,17 +66,29 @@ class Assembly:
             index=_digest(INDEX, index),
             statistics=statistics,
             transforms=transforms,
+            compression=compression,
             plan=Plan(
                 shards={split: len(totals.shards) for split, totals in self._splits.items()},
                 remainder=self._options.remainder,
                 seed=self._options.seed,
-                block_samples=self._plan.block_samples,
+                order=self._options.order,
+                order_by=self._options.order_by,
+                block_samples=self._block_samples(),
                 window_blocks=self._options.window_blocks,
+                part_bytes=self._options.part_bytes,
+                row_group_bytes=self._options.row_group_bytes,
+                block_bytes=self._options.block_bytes,
             ),
         )
 
+    def _block_samples(self) -> int:
+        """So many that a mean block has about the bytes that were asked for."""
+        reports = [report for _, report in self._parts]
+        samples = sum(sum(report.row_group_samples) for report in reports)
+        return max(1, self._options.block_bytes * samples // max(sum(report.sample_bytes for report in reports), 1))
+
     def _add_split(self, split: str, parts: list[_Part]) -> Split:
-        layout = columns(self._schema, compressed=self._options.compress, pad=bool(self._plan.padded[split]))
+        layout = self._encoding.layout(pad=bool(self._plan.padded[split]))
         arrow_schema = pa.schema([column.arrow_field for column in layout])
         shards = [
             self._add_shard(f"{split}/{shard_name(shard)}", list(own), arrow_schema)

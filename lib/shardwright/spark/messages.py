@@ -5,25 +5,47 @@ from __future__ import annotations
 import json
 
 from shardwright.config import Config
-from shardwright.format.manifest import Manifest
+from shardwright.format.manifest import Counts, Manifest
+from shardwright.format.petastorm import stock_petastorm_form
+from shardwright.schema import Schema
 from shardwright.stages.publish import Published
+from shardwright.transforms import describe, describe_compression
 
 
-def plan_text(config: Config) -> str:
-    """The resolved configuration and the passes, for a dry run."""
-    standardised = ", ".join(config.standardise.fields) or "nothing"
-    split = config.split.column or ", ".join(f"{k} {v:g}" for k, v in (config.split.fractions or {"train": 1.0}).items())
+def plan_text(config: Config, stored: Schema | None) -> str:
+    """The resolved configuration, the passes, and what is to be known of the `stored` fields, for a dry run."""
+    at_read = ", ".join(config.standardise.at_read()) or "nothing"
+    at_write = config.standardise.at_write()
+    fit = [f"fit      {', '.join(at_write)} to the published samples of split {config.standardise.split}"] if at_write else []
+    encoded = [f"{name} {how.named[0]}" for name, how in sorted(config.compress.fields.items())]
+    compressed = ", ".join(encoded) or "nothing but the columns that are always"
+    shard = config.shard
+    counts = "".join(f", {count} of {name}" for name, count in shard.per_split.items())
+    order = f"in the order of {', '.join(shard.order_by)}" if shard.order_by else "shuffled"
+    steps = ["read", "clean", *(f"map ({options.function})" for options in config.map), f"split ({_split(config)})", "stage"]
     passes = [
-        f"read     {config.read.format} from {', '.join(config.read.paths)}: read, clean, split ({split}), stage",
+        f"read     {config.read.format} from {config.read.query or ', '.join(config.read.paths)}: {', '.join(steps)}",
+        *([f"split    cut each class of {config.split.stratify!r} exactly"] if config.split.stratify else []),
         (
-            f"place    find where each part of {config.shard.count} shards begins (remainder: {config.shard.remainder});"
+            f"place    find where each part of {shard.count} shards{counts} begins ({order}; remainder: {shard.remainder});"
             " number samples of equal key"
         ),
-        f"write    parts with checksums and statistics (standardised at read: {standardised})",
+        *fit,
+        f"write    parts with checksums and statistics (standardised at read: {at_read}; compressed: {compressed})",
         f"publish  {config.output}",
     ]
     resolved = json.dumps(config.model_dump(mode="json", exclude_none=True), indent=2, ensure_ascii=False)
-    return f"{resolved}\n\npasses:\n" + "\n".join(f"  {line}" for line in passes)
+    notes = petastorm_notes(stored) if stored else []
+    lines = [resolved, "", "passes:", *(f"  {line}" for line in passes), *(f"note: {note}" for note in notes)]
+    return "\n".join(lines)
+
+
+def _split(config: Config) -> str:
+    split = config.split
+    if split.column:
+        return split.column
+    shares = ", ".join(f"{name} {share:g}" for name, share in (split.fractions or {"train": 1.0}).items())
+    return shares + (f" of each {split.stratify}" if split.stratify else "") + (f" by {split.group}" if split.group else "")
 
 
 def result_text(published: Published) -> str:
@@ -31,13 +53,20 @@ def result_text(published: Published) -> str:
     manifest = published.manifest
     lines = [f"{published.url} {published.version}: {published.note}", *_splits(manifest), *_transforms(manifest)]
     counts = manifest.lineage.counts
-    lines.append(
-        f"  samples: {counts.read:,} read + {counts.padded:,} padded = {counts.published:,} published"
-        f" + {counts.quarantined:,} quarantined + {counts.dropped:,} dropped"
-    )
+    lines.append(f"  samples: {_sum(counts, 'read', 'padded')} = {_sum(counts, 'published', *_LEFT_OUT)}")
     if counts.quarantined:
         lines.append(f"  rejected samples, each with its reason: {published.url}/{published.version}/_quarantine")
+    lines += [f"  carried samples wait for a later version in {file.name}" for file in manifest.lineage.carried]
     return "\n".join([*lines, "", "read it:", "", *_reading(published)])
+
+
+_LEFT_OUT = ("quarantined", "filtered", "dropped", "carried")
+
+
+def _sum(counts: Counts, first: str, *others: str) -> str:
+    """Counts as a sum: of all but the first those that are not 0."""
+    names = [first, *(name for name in others if getattr(counts, name))]
+    return " + ".join(f"{getattr(counts, name):,} {name}" for name in names)
 
 
 def _splits(manifest: Manifest) -> list[str]:
@@ -51,20 +80,22 @@ def _splits(manifest: Manifest) -> list[str]:
 
 
 def _transforms(manifest: Manifest) -> list[str]:
+    content = manifest.content
     return [
-        f"  {transform.field}: mean {_numbers(transform.mean)}, std {_numbers(transform.std)}"
-        f" (of split {manifest.content.statistics.split}; applied when read)"
-        for transform in manifest.content.transforms
+        *(f"  {fitted.field}: {describe(fitted)}; of split {content.statistics.split}" for fitted in content.transforms),
+        *(f"  {name}: {describe_compression(found)}" for name, found in sorted(content.compression.items())),
     ]
 
 
-def _numbers(values: tuple[float, ...]) -> str:
-    return repr(values[0]) if len(values) == 1 else str(list(values))
+def petastorm_notes(schema: Schema) -> list[str]:
+    """What stock Petastorm will not hand out as this package's reader does: one line for each such field of a stored schema."""
+    forms = ((field.name, stock_petastorm_form(field)) for field in schema)
+    return [f"{name}: stock Petastorm gives {form}" for name, form in forms if form]
 
 
 def _reading(published: Published) -> list[str]:
     split = published.manifest.content.statistics.split
-    normalise = tuple(transform.field for transform in published.manifest.content.transforms)
+    normalise = tuple(transform.field for transform in published.manifest.content.transforms if transform.at == "read")
     option = f", normalise={normalise}" if normalise else ""
     return [
         "  import shardwright as sw",

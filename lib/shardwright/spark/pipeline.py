@@ -1,45 +1,54 @@
 """The recipe: from an input to a published version.
 
 Passes, each of which Spark runs at once: *read* (read, clean and split fused into one function over batches, samples staged),
-*place* (which place begins each part; where samples have equal keys, they are numbered first), *write* (every part, with its
-statistics). Reading and writing leave their results in the attempt's directory, so that a killed run goes on after them.
+*place* (which place begins each part; where samples have equal keys, they are numbered first), *fit* (the parameters of what
+is transformed at write; only where something is), *write* (every part: transformed, encoded, measured, with its statistics).
+Reading, fitting and writing leave their results in the attempt's directory, so that a killed run goes on after them.
 """
 
 from __future__ import annotations
 
-import uuid
-from collections.abc import Callable
-from pathlib import Path
+import functools
+import json
+from collections import Counter
+from collections.abc import Callable, Sequence
 from typing import Any, cast
 
+from pydantic import TypeAdapter
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as sf
-from pyspark.sql.pandas.types import from_arrow_schema, to_arrow_schema
+from pyspark.sql.pandas.types import from_arrow_schema
 
 from shardwright.config import Config, Recipe
 from shardwright.errors import InputError, TooManyRejectedError
-from shardwright.format.canonical import canonical_sha256
-from shardwright.format.manifest import Counts, Input, Lineage, Manifest
+from shardwright.format.manifest import Counts, Lineage, Manifest, Transform
 from shardwright.schema import Schema
-from shardwright.sources import Source, open_source
-from shardwright.sources.columns import declare, infer, normal_type
+from shardwright.sources import open_source
 from shardwright.spark.assemble import Assembly
-from shardwright.spark.exchange import Exchange, SourceExchange, StagedExchange
-from shardwright.spark.index import CountPlaces, IndexFiles, find_boundaries, number_repeated
+from shardwright.spark.carrying import Carried, CarryPass
+from shardwright.spark.encoding import Encoding, compression
+from shardwright.spark.fitting import FitPass
+from shardwright.spark.index import AssignSplits, CountPlaces, IndexFiles, number_repeated
+from shardwright.spark.messages import petastorm_notes
 from shardwright.spark.progress import Passes
 from shardwright.spark.provenance import provenance
+from shardwright.spark.ranks import ByClass, ByPlace, Keys, find_keys
 from shardwright.spark.reading import REPORT, FrameRows, ReadPass, ReadReport, Rows, SourceRows
 from shardwright.spark.session import executor_errors, open_session
+from shardwright.spark.tables import open_table
+from shardwright.spark.work import Work, frame_schema
 from shardwright.spark.writing import PART, PartReport, RoutePass, WritePass, routed_schema, routes
-from shardwright.stages.clean import Clean, CleanOptions
+from shardwright.stages.clean import CleanOptions
+from shardwright.stages.compress import CompressOptions, check_bounds
+from shardwright.stages.map import MapOptions
 from shardwright.stages.publish import PIPELINE_VERSION, Publication, Published, check_configuration
-from shardwright.stages.read import AddKeys
-from shardwright.stages.shard import ShardOptions, ShardPlan, SplitSize, plan_shards
-from shardwright.stages.split import Split, SplitOptions
-from shardwright.stages.standardise import CollectStatistics, StandardiseOptions, standardisations
+from shardwright.stages.shard import ShardOptions, ShardPlan, SplitSize, boundary_ranks, plan_shards
+from shardwright.stages.split import SplitOptions, StratifiedSplit, class_cuts
+from shardwright.stages.standardise import FitTransforms, StandardiseOptions
 from shardwright.storage import open_local
 
-_STAGED = ("data", "index", "quarantine", "numbered", "parts", "version")
+_TRANSFORMS: TypeAdapter[tuple[Transform, ...]] = TypeAdapter(tuple[Transform, ...])
+_STAGED = ("data", "index", "quarantine", "numbered", "carry", "parts", "version")
 """Directories of an attempt."""
 
 
@@ -48,9 +57,28 @@ def prepare(config: Config, *, new_version: bool = False, quiet: bool = False) -
 
     Nothing is done, and Spark not started, when the newest version was made by the same configuration from the same inputs.
     """
+    return run(_work(config), config.output, new_version=new_version, quiet=quiet)
+
+
+def stored_schema(config: Config) -> Schema | None:
+    """What the job would store, from the input's own schema; None for a table or a query, which only Spark can look into.
+
+    Raises what is wrong with the input or with the fields that `config` names.
+    """
+    if config.read.by_spark:
+        return None
+    work = _work(config)
+    return work.recipe.stored(work.schema)
+
+
+def _work(config: Config) -> Work:
     read = config.read
+    if read.by_spark:
+        frame, described = open_table(read, config.name)
+        schema = frame_schema(frame, read.fields, read.columns, where=described)
+        return Work(frame, config.recipe(), config.name, schema=schema, described=described)
     source = open_source(read.format, read.paths, fields=read.fields, columns=read.columns, options=read.options)
-    return _run(_Work(source, config.recipe(), config.name), config.output, new_version=new_version, quiet=quiet)
+    return Work(source, config.recipe(), config.name)
 
 
 def write_dataset(
@@ -61,8 +89,10 @@ def write_dataset(
     schema: Schema | None = None,
     key: tuple[str, ...] = (),
     clean: CleanOptions | None = None,
+    map: Sequence[MapOptions] = (),  # noqa: A002 - its name in the configuration
     split: SplitOptions | None = None,
     standardise: StandardiseOptions | None = None,
+    compress: CompressOptions | None = None,
     new_version: bool = False,
     quiet: bool = False,
 ) -> Published:
@@ -78,83 +108,62 @@ def write_dataset(
     recipe = Recipe(
         key=key,
         clean=clean or CleanOptions(),
+        map=tuple(map),
         split=split or SplitOptions(),
         standardise=standardise or StandardiseOptions(),
+        compress=compress or CompressOptions(),
         shard=ShardOptions(count=shards) if isinstance(shards, int) else shards,
     )
-    return _run(_Work(frame, recipe, "dataframe", schema), url, new_version=new_version, quiet=quiet)
+    return run(Work(frame, recipe, "dataframe", schema=schema), url, new_version=new_version, quiet=quiet)
 
 
-class _Work:
-    """What is to be done: an input and a recipe."""
-
-    def __init__(self, data: Source | DataFrame, recipe: Recipe, name: str, schema: Schema | None = None) -> None:
-        self.data = data
-        self.recipe = recipe
-        self.name = name
-        if isinstance(data, DataFrame):
-            self.schema = schema or _schema_of(data)
-            self.sample_per_file = False
-            self.inputs: tuple[Input, ...] = (Input(path="a Spark DataFrame"),)
-            self.inputs_sha256 = None
-        else:
-            self.schema = data.schema
-            self.sample_per_file = data.sample_per_file
-            self.inputs = tuple(Input(path=f.path, bytes=f.bytes, modified_ns=f.modified_ns) for f in data.files)
-            self.inputs_sha256 = canonical_sha256([entry.model_dump() for entry in self.inputs])
-        self.configuration_sha256 = canonical_sha256([recipe.model_dump(mode="json"), self.schema.model_dump(mode="json")])
-        recipe.check(self.schema)
-
-    @property
-    def attempt(self) -> str:
-        """The name of the working directory: the same for the same work."""
-        if self.inputs_sha256 is None:
-            return uuid.uuid4().hex[:16]
-        return canonical_sha256([self.configuration_sha256, self.inputs_sha256, PIPELINE_VERSION])[:16]
-
-    def done_by(self, standing: Published) -> bool:
-        """Whether a version is the result of this very work."""
-        lineage = standing.manifest.lineage
-        mine = (self.configuration_sha256, self.inputs_sha256, PIPELINE_VERSION)
-        return self.inputs_sha256 is not None and mine == (
-            lineage.configuration_sha256, lineage.inputs_sha256, lineage.pipeline_version,
-        )  # fmt: skip
-
-
-def _run(work: _Work, url: str, *, new_version: bool, quiet: bool) -> Published:
+def run(work: Work, url: str, *, new_version: bool, quiet: bool) -> Published:
+    """Publish what `work` makes to `url`; nothing is done where the newest version is its result."""
     with Publication(open_local(url), work.attempt) as publication:
         standing = publication.newest()
         if standing and work.done_by(standing):
             return publication.adopt(standing, "nothing to do: same configuration, same inputs")
         if standing:
             check_configuration(standing, work.configuration_sha256, new_version=new_version)
-        with executor_errors():
+        with executor_errors([options.function for options in work.recipe.map]):
             return _Job(work, publication, quiet=quiet).run(standing)
 
 
 class _Job:
     """One run of the passes."""
 
-    def __init__(self, work: _Work, publication: Publication, *, quiet: bool) -> None:
+    def __init__(self, work: Work, publication: Publication, *, quiet: bool) -> None:
         self._work = work
         self._recipe = work.recipe
         self._publication = publication
         self._directory = publication.attempt.path
-        self._exchange = _exchange(work.data, self._directory / "data")
+        self._exchange = work.exchange(self._directory / "data")
         self._spark = work.data.sparkSession if isinstance(work.data, DataFrame) else open_session(work.name)
         self._passes = Passes(self._spark.sparkContext, quiet=quiet)
 
     def run(self, standing: Published | None) -> Published:
         """Read, place, write, publish."""
         once, passes = self._publication.once, self._passes
+        for note in petastorm_notes(self._recipe.stored(self._work.schema)):
+            passes.say(f"note     {note}")
         report = ReadReport.from_json(once("read", self._read))
         self._say_read(report)
         self._check_rejected(report)
         sizes = {name: SplitSize(report.samples[name], report.bytes[name]) for name in report.samples}
         plan = plan_shards(sizes, self._recipe.shard)
-        parts = [PartReport.from_json(text) for text in once("write", lambda: self._write(report, plan))]
+        placed = functools.cache(lambda: self._place(report, plan))
+        transforms: tuple[Transform, ...] = ()
+        if self._recipe.standardise.at_write():
+            transforms = _TRANSFORMS.validate_python(once("fit", lambda: self._fit(plan, *placed())))
+        carried: list[str] = []
+        if any(plan.carried.values()):
+            carried = once("carry", lambda: self._carry(plan, *placed()))
+            passes.say(f"carry    {sum(plan.carried.values()):,} samples wait for a later version")
+        encoding = Encoding.plan(self._work.schema, self._recipe.standardise, self._recipe.compress, transforms)
+        parts = [PartReport.from_json(text) for text in once("write", lambda: self._write(encoding, plan, *placed()))]
         passes.say(f"write    {sum(plan.published.values()):,} samples in {len(parts)} parts")
-        return self._publish(standing, report, plan, parts)
+        left = [Carried.from_json(text) for text in carried]
+        return self._publish(standing, report, plan, encoding, transforms, parts, left)
 
     def _read(self) -> str:
         for name in _STAGED:
@@ -162,27 +171,49 @@ class _Job:
             self._publication.attempt.make_directory(name)
         work, recipe = self._work, self._recipe
         if isinstance(work.data, DataFrame):
-            frame, rows = work.data.select(*work.schema.names), cast(Rows, FrameRows(work.schema.names))
+            names = work.input_schema.names
+            frame, rows = work.data.select(*names), cast(Rows, FrameRows(names))
         else:
-            tasks = tuple(work.data.tasks(recipe.task_bytes))
-            frame, rows = self._spark.range(0, len(tasks), 1, len(tasks)), SourceRows(work.data, tasks)
-        maps = (
-            AddKeys(work.schema, key=recipe.key, sample_per_file=work.sample_per_file),
-            Clean(work.schema, recipe.clean),
-            Split(work.schema, recipe.split),
-        )
+            tasks = work.data.tasks(recipe.task_bytes)
+            frame = self._spark.range(0, len(tasks), 1, len(tasks))
+            rows = SourceRows.staged(work.data, tasks, self._directory / "data" / "tasks.arrow")
         read = ReadPass(
-            rows=rows, maps=maps, schema=work.schema, exchange=self._exchange, directory=self._directory,
-            seed=recipe.shard.seed, compress=recipe.shard.compress,
+            rows=rows, maps=work.maps(), schema=work.schema, exchange=self._exchange, directory=self._directory,
+            seed=recipe.shard.seed,
         )  # fmt: skip
         total = ReadReport()
         for text in self._collect("read", frame, read):
             total.merge(ReadReport.from_json(text))
-        return total.to_json()
+        return (self._stratify(total) if total.classes else total).to_json()
+
+    def _stratify(self, report: ReadReport) -> ReadReport:
+        """The report with the splits of samples that are cut class by class: the index is written anew with them."""
+        options = self._recipe.split
+        index = IndexFiles(self._directory / "index", tuple(report.index_files))
+        classes = {bytes.fromhex(name): count for name, count in sorted(report.classes.items())}
+        cuts = class_cuts(classes, options)
+        with self._passes.show("split"):
+            found = find_keys(self._spark, index, ByClass(options.seed), {"": sum(classes.values())}, {"": cuts})
+        assert found is not None  # equal keys are allowed here
+        splits = StratifiedSplit.at(options, list(classes), [found[""][cut] for cut in cuts])
+        assign = AssignSplits(index, splits, options.seed, keep_order=bool(self._recipe.shard.order_by))
+        assigned = ReadReport(
+            read=report.read, quarantined=report.quarantined, filtered=report.filtered, classes=report.classes,
+            quarantine_files=report.quarantine_files, first_reasons=report.first_reasons,
+        )  # fmt: skip
+        for text in self._collect("split", index.numbers(self._spark), assign):
+            assigned.merge(ReadReport.from_json(text))
+        return assigned
 
     def _say_read(self, report: ReadReport) -> None:
         splits = ", ".join(f"{name} {count:,}" for name, count in sorted(report.samples.items()))
-        self._passes.say(f"read     {report.read:,} samples, {report.quarantined:,} rejected; {splits}")
+        filtered = f", {report.filtered:,} filtered out" if report.filtered else ""
+        self._passes.say(f"read     {report.read:,} samples, {report.quarantined:,} rejected{filtered}; {splits}")
+        if report.classes:
+            whole = len(self._recipe.split.fractions or ())
+            few = sum(count < whole for count in report.classes.values())
+            missing = f"; {few:,} of them have fewer samples than there are splits" if few else ""
+            self._passes.say(f"split    {len(report.classes):,} classes of {self._recipe.split.stratify!r}{missing}")
 
     def _check_rejected(self, report: ReadReport) -> None:
         if not report.read:
@@ -194,44 +225,71 @@ class _Job:
                 f"{'; '.join(report.first_reasons)} (all of them, with their reasons: {self._directory / 'quarantine'})"
             )
 
-    def _write(self, report: ReadReport, plan: ShardPlan) -> list[str]:
+    def _fit(self, plan: ShardPlan, index: IndexFiles, keys: Keys) -> list[dict[str, Any]]:
+        """The transforms at write, fitted to what will be published of one split, as JSON."""
+        schema, options, split = self._work.schema, self._recipe.standardise, self._statistics_split(plan)
+        end = routes(plan.parts, keys)[split].end
+        work = FitPass(index=index, exchange=self._exchange, schema=schema, options=options, split=split, end=end)
+        fit = FitTransforms(schema, options)
+        for text in self._collect("fit", index.numbers(self._spark), work):
+            fit.merge(json.loads(text))
+        fitted = fit.finish()
+        samples = plan.published[split] - plan.padded[split]
+        self._passes.say(f"fit      {', '.join(transform.field for transform in fitted)} to {samples:,} samples")
+        return [transform.model_dump(mode="json") for transform in fitted]
+
+    def _write(self, encoding: Encoding, plan: ShardPlan, index: IndexFiles, keys: Keys) -> list[str]:
         self._publication.attempt.delete("parts")
         self._publication.attempt.make_directory("parts")
-        index, keys = self._place(report, plan)
-        recipe = self._recipe
         route = RoutePass(index, routes(plan.parts, keys), self._exchange)
         routed = index.numbers(self._spark).mapInArrow(route, from_arrow_schema(routed_schema(self._exchange)))
         write = WritePass(
-            schema=self._work.schema, parts=plan.parts, padded=plan.padded, exchange=self._exchange,
-            directory=self._directory / "parts", compress=recipe.shard.compress,
-            row_group_bytes=recipe.shard.row_group_bytes, statistics_split=self._statistics_split(plan),
-            decoded=recipe.standardise.fields,
+            encoding=encoding, parts=plan.parts, padded=plan.padded, exchange=self._exchange,
+            directory=self._directory / "parts", row_group_bytes=self._recipe.shard.row_group_bytes,
+            statistics_split=self._statistics_split(plan),
         )  # fmt: skip
         return self._collect("write", routed.repartitionById(len(plan.parts), sf.col(PART)), write)
 
-    def _place(self, report: ReadReport, plan: ShardPlan) -> tuple[IndexFiles, dict[str, dict[int, bytes]]]:
+    def _place(self, report: ReadReport, plan: ShardPlan) -> tuple[IndexFiles, Keys]:
         """The index with every sample's final place, and the place keys at which parts begin."""
         index = IndexFiles(self._directory / "index", tuple(report.index_files))
         with self._passes.show("place"):
-            keys = find_boundaries(self._spark, index, report, plan.parts)
+            # where the order of values is kept, samples of one key can have places apart, which nobody would notice
+            apart = bool(self._recipe.shard.order_by and self._recipe.key)
+            keys = None if apart else self._find_places(index, report, plan)
             if keys is None:
                 index, numbered = self._number(index)
-                keys = find_boundaries(self._spark, index, numbered, plan.parts)
+                keys = self._find_places(index, numbered, plan)
         assert keys is not None  # numbered keys are unique
         return index, keys
+
+    def _find_places(self, index: IndexFiles, report: ReadReport, plan: ShardPlan) -> Keys | None:
+        ranks = {split: boundary_ranks(plan.parts, split) for split in report.samples}
+        return find_keys(self._spark, index, ByPlace(), report.samples, ranks, report.bins)
+
+    def _carry(self, plan: ShardPlan, index: IndexFiles, keys: Keys) -> list[str]:
+        """What is left for a later version, written; one report a split."""
+        self._publication.attempt.delete("carry")
+        self._publication.attempt.make_directory("carry")
+        work = CarryPass(
+            index=index, routes=routes(plan.parts, keys), exchange=self._exchange, schema=self._work.schema,
+            directory=self._directory / "carry",
+        )  # fmt: skip
+        return self._collect("carry", work.frame(self._spark), work)
 
     def _number(self, index: IndexFiles) -> tuple[IndexFiles, ReadReport]:
         """The index with the occurrences of equal keys numbered, and the counts of places after that."""
         recipe = self._recipe
         frame = number_repeated(
             index.frame(self._spark, self._exchange), recipe.shard.seed, self._exchange,
-            conflicts_are_errors=recipe.duplicate_keys == "error",
+            keep_order=bool(recipe.shard.order_by), conflicts_are_errors=recipe.duplicate_keys == "error",
         )  # fmt: skip
         directory = self._directory / "numbered"
         frame.write.mode("overwrite").parquet(f"file://{directory}")
         numbered = IndexFiles(directory, tuple(sorted(path.name for path in directory.glob("part-*.parquet"))))
         total = ReadReport()
-        for text in self._collect("number", numbered.numbers(self._spark), CountPlaces(numbered)):
+        count = CountPlaces(numbered, keep_order=bool(recipe.shard.order_by))
+        for text in self._collect("number", numbered.numbers(self._spark), count):
             total.merge(ReadReport.from_json(text))
         return numbered, total
 
@@ -245,20 +303,29 @@ class _Job:
         wanted = self._recipe.standardise.split
         if wanted in plan.published:
             return wanted
-        if self._recipe.standardise.fields:
+        if self._recipe.standardise.policies:
             raise InputError(f"standardise.split: no split {wanted!r}; there are {', '.join(sorted(plan.published))}")
         return min(plan.published)
 
-    def _publish(self, standing: Published | None, report: ReadReport, plan: ShardPlan, parts: list[PartReport]) -> Published:
+    def _publish(
+        self, standing: Published | None, report: ReadReport, plan: ShardPlan, encoding: Encoding,
+        fitted: tuple[Transform, ...], parts: list[PartReport], carried: list[Carried],
+    ) -> Published:  # fmt: skip
         work = self._work
-        fit = CollectStatistics(work.schema)
+        fit = encoding.collector()
         for part in parts:
             if part.statistics:
                 fit.merge(part.statistics)
-        statistics = fit.finish(self._statistics_split(plan))
-        assembly = Assembly(work.schema, self._recipe.shard, plan, parts)
+        column_bytes = sum((Counter(part.column_bytes) for part in parts), Counter[str]())
+        measured = compression(encoding, [part.compression for part in parts], column_bytes)
+        check_bounds(self._recipe.compress, measured)
+        compressed = work.records(measured, column_bytes, plan)
+        at_read = fit.transforms(self._recipe.standardise)
+        transforms = sorted((*work.fitted, *fitted, *at_read), key=lambda transform: transform.field)
+        assembly = Assembly(encoding, self._recipe.shard, plan, parts)
         assembly.add_quarantine(report.quarantine_files, "quarantine")
-        content = assembly.content(statistics, standardisations(statistics, self._recipe.standardise))
+        assembly.files |= {one.digest.name: f"carry/{one.file}" for one in carried}
+        content = assembly.content(fit.finish(self._statistics_split(plan)), tuple(transforms), compressed)
         lineage = Lineage(
             inputs=work.inputs,
             parent=standing.version if standing else None,
@@ -266,10 +333,12 @@ class _Job:
             configuration_sha256=work.configuration_sha256,
             inputs_sha256=work.inputs_sha256,
             pipeline_version=PIPELINE_VERSION,
+            carried=tuple(one.digest for one in sorted(carried, key=lambda one: one.split)),
         )
-        made = provenance(work.recipe.model_dump(mode="json"), self._passes.seconds)
+        made = provenance(work.configuration, self._passes.seconds)
         manifest = Manifest.seal(content, lineage, made)
-        if standing and standing.manifest.content_id == manifest.content_id:
+        same = standing and standing.manifest.content_id == manifest.content_id
+        if standing and same and standing.manifest.lineage.carried == lineage.carried:
             return self._publication.adopt(standing, "nothing new: the inputs hold the same samples")
         note = f"a new version after {standing.version}" if standing else "the first version"
         return self._publication.publish(assembly.files, manifest, note)
@@ -282,18 +351,10 @@ def _counts(report: ReadReport, plan: ShardPlan) -> Counts:
         published=sum(plan.published.values()),
         quarantined=report.quarantined,
         dropped=sum(plan.dropped.values()),
+        carried=sum(plan.carried.values()),
+        filtered=report.filtered,
     )
-    if counts.read + counts.padded != counts.published + counts.quarantined + counts.dropped:
+    left_out = counts.quarantined + counts.dropped + counts.carried + counts.filtered
+    if counts.read + counts.padded != counts.published + left_out:
         raise AssertionError(f"samples were lost: {counts}")
     return counts
-
-
-def _exchange(data: Source | DataFrame, directory: Path) -> Exchange:
-    if isinstance(data, DataFrame) or not data.addressable:
-        return StagedExchange(directory)
-    return SourceExchange(data)
-
-
-def _schema_of(frame: DataFrame) -> Schema:
-    found = {field.name: infer(normal_type(field.type)) for field in to_arrow_schema(frame.schema)}
-    return declare(found, None, None, where="the DataFrame")

@@ -9,8 +9,8 @@ import base64
 import json
 import uuid
 from collections import Counter
-from collections.abc import Iterator
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -21,16 +21,19 @@ import pyarrow.parquet as pq
 
 from shardwright.format.layout import KEY, Column, columns, sample_type
 from shardwright.hashing import place_keys
+from shardwright.hashing.places import as_column, ordered_place_keys
+from shardwright.hashing.ranks import UNIFORM_BINS, Bins
 from shardwright.hashing.sample_key import fixed_bytes
 from shardwright.schema import Schema
-from shardwright.sources.base import Source, Task
+from shardwright.sources.base import InputFile, Source, Task
 from shardwright.spark.exchange import Exchange
 from shardwright.stages import SOURCE, Map
 from shardwright.stages.read import CONTENT
-from shardwright.stages.shard import BINS, bins_of
-from shardwright.stages.split import SPLIT
+from shardwright.stages.shard import ORDER_VALUES
+from shardwright.stages.split import CLASS, SPLIT, check_classes
 from shardwright.storage.local import clear_errors
 
+_TASKS = pa.schema([("task", pa.string())])
 REPORT = pa.schema([("report", pa.string())])
 """What every pass gives back to the driver: one JSON text per task."""
 
@@ -44,16 +47,29 @@ class Rows(Protocol):
 
 @dataclass(frozen=True)
 class SourceRows:
-    """Samples of the tasks whose numbers Spark hands out."""
+    """Samples of the tasks whose numbers Spark hands out; `tasks` is the file that describes them, so that each task reads of
+    the list of files no more than its own.
+    """
 
     source: Source
-    tasks: tuple[Task, ...]
+    tasks: Path
+
+    @classmethod
+    def staged(cls, source: Source, tasks: Sequence[Task], path: Path) -> SourceRows:
+        """Those of `tasks`, described in a new file at `path`: a batch of one text for each."""
+        with clear_errors(path), pa.OSFile(str(path), "wb") as sink, pa.ipc.new_file(sink, _TASKS) as writer:
+            for task in tasks:
+                writer.write_batch(pa.RecordBatch.from_pydict({"task": [json.dumps(asdict(task))]}, _TASKS))
+        return cls(source, path)
 
     def __call__(self, batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
         """The samples of the tasks in `batches`, whose one column holds task numbers."""
+        described = pa.ipc.open_file(pa.memory_map(str(self.tasks)))
         for batch in batches:
             for number in batch.column(0).to_pylist():
-                yield from self.source.read(self.tasks[number])
+                plain = json.loads(described.get_batch(number)["task"][0].as_py())
+                files = tuple(InputFile(**file) for file in plain.pop("files"))
+                yield from self.source.read(Task(files=files, **plain))
 
 
 @dataclass(frozen=True)
@@ -73,6 +89,7 @@ def index_schema(exchange: Exchange) -> pa.Schema:
     return pa.schema(
         [
             pa.field("split", pa.string()),
+            pa.field("class", pa.binary()),
             pa.field("place_key", pa.binary()),
             pa.field("key", pa.binary()),
             pa.field("content", pa.binary()),
@@ -89,28 +106,36 @@ class ReadReport:
 
     read: int = 0
     quarantined: int = 0
+    filtered: int = 0
     samples: Counter[str] = field(default_factory=Counter)
     bytes: Counter[str] = field(default_factory=Counter)
     bins: dict[str, npt.NDArray[np.int64]] = field(default_factory=dict)
+    """Place keys of each split, by uniform bins; nothing where places are not uniform, or splits not known."""
+    classes: Counter[str] = field(default_factory=Counter)
+    """Samples of each class, in hexadecimal, where the split is stratified."""
     quarantine_files: list[str] = field(default_factory=list)
     index_files: list[str] = field(default_factory=list)
     first_reasons: list[str] = field(default_factory=list)
 
-    def count(self, splits: pa.Array, keys: npt.NDArray[np.uint8], sample_bytes: npt.NDArray[np.int64]) -> None:
-        """Take kept samples in."""
+    def count(self, splits: pa.Array, places: npt.NDArray[np.uint8] | None, sample_bytes: npt.NDArray[np.int64]) -> None:
+        """Take kept samples in; `places` are their place keys, None where these are not to be counted."""
         encoded = splits.dictionary_encode()
         codes = encoded.indices.to_numpy()
-        bins = bins_of(keys)
+        bins = None if places is None else Bins().of(places)
         for code, name in enumerate(encoded.dictionary.to_pylist()):
             own = codes == code
             self.samples[name] += int(own.sum())
             self.bytes[name] += int(sample_bytes[own].sum())
-            self.bins[name] = self.bins.get(name, 0) + np.bincount(bins[own], minlength=BINS)
+            if bins is not None:
+                self.bins[name] = self.bins.get(name, 0) + np.bincount(bins[own], minlength=UNIFORM_BINS)
 
     def merge(self, other: ReadReport) -> None:
         """Take another report in."""
         self.read += other.read
         self.quarantined += other.quarantined
+        self.filtered += other.filtered
+        self.classes.update(other.classes)
+        check_classes(len(self.classes))
         self.samples.update(other.samples)
         self.bytes.update(other.bytes)
         for name, bins in other.bins.items():
@@ -129,7 +154,7 @@ class ReadReport:
         """What `to_json` gave."""
         plain: dict[str, Any] = json.loads(text)
         plain["bins"] = {name: _unpack(packed) for name, packed in plain["bins"].items()}
-        return cls(**{**plain, "samples": Counter(plain["samples"]), "bytes": Counter(plain["bytes"])})
+        return cls(**plain | {name: Counter(plain[name]) for name in ("samples", "bytes", "classes")})
 
 
 MAX_REASONS = 5
@@ -145,12 +170,11 @@ class ReadPass:
     exchange: Exchange
     directory: Path
     seed: int
-    compress: tuple[str, ...]
 
     def __call__(self, batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
         """Stage the samples of one task; one report."""
         report = ReadReport()
-        layout = columns(self.schema, compressed=self.compress)
+        layout = columns(self.schema)
         staged_schema = pa.schema([(field.name, sample_type(field)) for field in self.schema])
         quarantine = _Quarantine(self.directory / "quarantine", report)
         name = uuid.uuid4().hex
@@ -174,6 +198,9 @@ class ReadPass:
         report.read += batch.num_rows
         for stage in self.maps:
             kept, rejects = stage(batch)
+            if kept.num_rows + len(rejects.rows) + rejects.filtered != batch.num_rows:
+                raise AssertionError(f"{stage.name}: of {batch.num_rows} samples {kept.num_rows} came back, {rejects}")
+            report.filtered += rejects.filtered
             if rejects.rows:
                 quarantine.add(stage.name, batch.take(pa.array(rejects.rows)), rejects.fields, rejects.reasons)
             batch = kept
@@ -183,18 +210,22 @@ class ReadPass:
         self, kept: pa.RecordBatch, refs: dict[str, pa.Array], layout: tuple[Column, ...], report: ReadReport
     ) -> pa.RecordBatch:
         keys = fixed_bytes(kept[KEY])
-        places = place_keys(self.seed, keys)
+        names = kept.schema.names
+        ordered, stratified = ORDER_VALUES in names, CLASS in names
+        places = ordered_place_keys(fixed_bytes(kept[ORDER_VALUES]), keys) if ordered else place_keys(self.seed, keys)
         sample_bytes = encoded_bytes(kept, layout)
-        report.count(kept[SPLIT], places, sample_bytes)
+        report.count(kept[SPLIT], None if ordered or stratified else places, sample_bytes)
         key = kept[KEY].cast(pa.binary())
+        classes = kept[CLASS].cast(pa.binary()) if stratified else pa.nulls(len(key), pa.binary())
+        report.classes.update(value.hex() for value in classes.to_pylist() if value is not None)
+        check_classes(len(report.classes))
         return pa.RecordBatch.from_pydict(
             {
                 "split": kept[SPLIT],
-                "place_key": pa.FixedSizeBinaryArray.from_buffers(
-                    pa.binary(places.shape[1]), len(places), [None, pa.py_buffer(places)]
-                ).cast(pa.binary()),
+                "class": classes,
+                "place_key": as_column(places),
                 "key": key,
-                "content": kept[CONTENT].cast(pa.binary()) if CONTENT in kept.schema.names else key,
+                "content": kept[CONTENT].cast(pa.binary()) if CONTENT in names else key,
                 "source": kept[SOURCE],
                 "bytes": pa.array(sample_bytes),
                 **refs,
@@ -236,11 +267,11 @@ class _Quarantine:
             "source": rejected[SOURCE],
         }
         names = [name for name in rejected.schema.names if not name.startswith("_") and name not in told]
-        sample = {f"sample_{name}": rejected[name] for name in names}
+        sample = {f"sample_{name}": _readable(rejected[name]) for name in names}
         self._extra.append(pa.table({**told, **sample}))
         self._report.quarantined += len(reasons)
         shown = zip(rejected[SOURCE].to_pylist(), fields, reasons, strict=True)
-        new = [f"{source or 'a sample'}: field {name!r}: {reason}" for source, name, reason in shown]
+        new = [f"{source or 'a sample'}: {f'field {name!r}: ' if name else ''}{reason}" for source, name, reason in shown]
         self._report.first_reasons = sorted(self._report.first_reasons + new)[:MAX_REASONS]
 
     def close(self) -> None:
@@ -251,12 +282,21 @@ class _Quarantine:
         self._report.quarantine_files.append(path.name)
 
 
+def _readable(values: pa.Array) -> pa.Array:
+    """Strings that are no UTF-8 as bytes: with them as strings, others could not read the quarantine."""
+    try:
+        values.validate(full=True)
+    except pa.ArrowInvalid:
+        return values.cast(pa.binary()) if pa.types.is_string(values.type) else values
+    return values
+
+
 def _pack(bins: npt.NDArray[np.int64]) -> list[str]:
     filled = np.flatnonzero(bins)
     return [base64.b64encode(part.tobytes()).decode() for part in (filled.astype("<u2"), bins[filled].astype("<i8"))]
 
 
 def _unpack(packed: list[str]) -> npt.NDArray[np.int64]:
-    bins = np.zeros(BINS, np.int64)
+    bins = np.zeros(UNIFORM_BINS, np.int64)
     bins[np.frombuffer(base64.b64decode(packed[0]), "<u2")] = np.frombuffer(base64.b64decode(packed[1]), "<i8")
     return bins

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
+from py4j.protocol import Py4JJavaError
 from pyspark.errors import PySparkException
 from pyspark.sql import SparkSession
 
@@ -29,14 +30,27 @@ def open_session(name: str) -> SparkSession:
     return session
 
 
+_DIED = re.compile(r"Python worker exited unexpectedly|Python worker .*crash", re.IGNORECASE)
+
+
 @contextmanager
-def executor_errors() -> Iterator[None]:
-    """Raise the shardwright error that a task raised, in place of Spark's wrapping of it."""
+def executor_errors(functions: Sequence[str] = ()) -> Iterator[None]:
+    """Raise the shardwright error that a task raised, in place of Spark's wrapping of it.
+
+    Raises WorkerDiedError where a worker's process is gone, with `functions`, code of the team's own that it ran.
+    """
     try:
         yield
-    except PySparkException as error:
+    except (PySparkException, Py4JJavaError) as error:
+        if _DIED.search(str(error)):
+            suspects = f"; it ran your own {', '.join(functions)}: does that exit, or call native code?" if functions else ""
+            raise errors.WorkerDiedError(
+                "a Python worker of Spark died: it ended itself, crashed in native code, or was killed for its memory"
+                f"{suspects} (its last words are in Spark's log); nothing was published"
+            ) from error
         found = re.search(r"^shardwright\.errors\.(\w+): (.*?)(?=\s*\n *SQLSTATE|\n\s*at |\n\n|\Z)", str(error), re.M | re.S)
         kind = getattr(errors, found.group(1), None) if found else None
         if found is None or not (isinstance(kind, type) and issubclass(kind, errors.ShardwrightError)):
             raise
-        raise kind(found.group(2).strip()) from error
+        told = found.group(2).strip()
+        raise (errors.ConfigError([told.partition("\n")[2].strip()]) if kind is errors.ConfigError else kind(told)) from error

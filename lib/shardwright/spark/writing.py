@@ -19,19 +19,21 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from shardwright.format.index import Extent
-from shardwright.format.layout import KEY, PAD, Column, columns
+from shardwright.format.layout import KEY, PAD, Column
 from shardwright.format.part import PartWriter
 from shardwright.hashing import KEY_BYTES
-from shardwright.schema import Schema
+from shardwright.hashing.places import as_matrix, as_sortable, keys_of
+from shardwright.spark.encoding import Encoder, Encoding
 from shardwright.spark.exchange import Exchange
 from shardwright.spark.index import IndexFiles
-from shardwright.spark.reading import REPORT
-from shardwright.stages.shard import PartPlan, as_sortable
-from shardwright.stages.standardise import CollectStatistics
+from shardwright.spark.reading import REPORT, encoded_bytes
+from shardwright.stages.shard import PartPlan
 from shardwright.storage.local import clear_errors
 
 PART = "part"
 _PAD_FLAG = "pad"
+_CHUNKS = 8
+"""A row group is fetched in so many pieces where samples are encoded: decoded pictures take ten times their bytes, and more."""
 
 
 @dataclass(frozen=True)
@@ -94,8 +96,7 @@ class RoutePass:
     def _parts(self, route: SplitRoutes, batch: pa.RecordBatch) -> Iterator[tuple[npt.NDArray[np.int64], bool, pa.RecordBatch]]:
         if not batch.num_rows:
             return
-        raw = b"".join(batch["place_key"].to_pylist())
-        keys = as_sortable(np.frombuffer(raw, np.uint8).reshape(batch.num_rows, -1))
+        keys = as_sortable(as_matrix(batch["place_key"]))
         kept = keys < np.bytes_(route.end)
         numbers = np.searchsorted(np.array(route.firsts), keys, side="right") - 1 + route.first_part
         yield numbers[kept], False, batch.filter(pa.array(kept))
@@ -115,9 +116,14 @@ class PartReport:
     sha256: str
     row_group_samples: tuple[int, ...]
     extents: tuple[tuple[Extent, ...], ...]
-    ranges: dict[str, tuple[str, int, str]] = field(default_factory=dict)
+    ranges: dict[str, tuple[str, int, str]]
     """Field of varying length -> side file in staging, bytes, sha256."""
+    sample_bytes: int
+    """Of all samples as encoded, before Parquet compresses columns."""
+    column_bytes: dict[str, int] = field(default_factory=dict)
+    """Field -> bytes of its column in the file."""
     statistics: dict[str, Any] = field(default_factory=dict)
+    compression: dict[str, Any] = field(default_factory=dict)
 
     def to_json(self) -> str:
         """The report as JSON."""
@@ -137,15 +143,13 @@ class PartReport:
 class WritePass:
     """The writing pass as one function over batches, for `mapInArrow`: one partition is one part."""
 
-    schema: Schema
+    encoding: Encoding
     parts: tuple[PartPlan, ...]
     padded: dict[str, int]
     exchange: Exchange
     directory: Path
-    compress: tuple[str, ...]
     row_group_bytes: int
     statistics_split: str
-    decoded: tuple[str, ...]
 
     def __call__(self, batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
         """Write the part of one partition; one report."""
@@ -158,35 +162,49 @@ class WritePass:
 
     def _write(self, number: int, refs: pa.Table) -> PartReport:
         split = self.parts[number].split
-        padded = bool(self.padded[split])
-        layout = columns(self.schema, compressed=self.compress, pad=padded)
-        name = uuid.uuid4().hex
-        path = self.directory / f"{name}.parquet"
-        statistics = CollectStatistics(self.schema, decoded=self.decoded) if split == self.statistics_split else None
+        layout = self.encoding.layout(pad=bool(self.padded[split]))
+        encoder = Encoder(self.encoding, layout, statistics=split == self.statistics_split)
+        path = self.directory / f"{uuid.uuid4().hex}.parquet"
+        sample_bytes = 0
         with clear_errors(path):
             writer = PartWriter(path, layout)
-            for first, stop in row_groups(refs["bytes"].to_numpy(), self.row_group_bytes):
-                self._write_group(writer, refs.slice(first, stop - first), layout, statistics)
+            for samples, size in self._row_groups(refs, encoder, layout):
+                writer.write([_to_disk(samples[column.name], column) for column in layout])
+                sample_bytes += size
             written = writer.close()
             ranges = {field: self._side_file(data) for field, data in written.ranges.items()}
         return PartReport(
-            number=number, file=path.name, bytes=written.size, sha256=written.sha256,
+            number=number, file=path.name, bytes=written.size, sha256=written.sha256, sample_bytes=sample_bytes,
             row_group_samples=written.row_group_samples, extents=written.extents, ranges=ranges,
-            statistics=statistics.to_json() if statistics else {},
+            column_bytes={name: written.column_bytes[name][1] for name in self.encoding.schema.names},
+            statistics=encoder.statistics(), compression=encoder.compression(),
         )  # fmt: skip
 
-    def _write_group(
-        self, writer: PartWriter, refs: pa.Table, layout: tuple[Column, ...], statistics: CollectStatistics | None
-    ) -> None:
-        fields = [column for column in layout if column.name in self.schema]
-        arrays = dict(zip((column.name for column in fields), self.exchange.fetch(refs, fields), strict=True))
+    def _row_groups(
+        self, refs: pa.Table, encoder: Encoder, layout: tuple[Column, ...]
+    ) -> Iterator[tuple[Mapping[str, pa.Array], int]]:
+        """The samples of each row group by column, and their bytes as encoded.
+
+        Where the staged samples are what is stored, their sizes are known, and a row group is fetched at once. Else chunks of
+        them are fetched, and cut by what they have become.
+        """
+        staged = refs["bytes"].to_numpy()
+        if not self.encoding.changed:
+            for first, stop in row_groups(staged, self.row_group_bytes):
+                yield self._samples(refs.slice(first, stop - first), encoder), int(staged[first:stop].sum())
+            return
+        cutter = RowGroupCutter(self.row_group_bytes)
+        counted = tuple(column for column in layout if column.name != PAD)
+        grown = np.maximum(staged, sum(column.stride for column in counted))
+        for first, stop in row_groups(grown, self.row_group_bytes // _CHUNKS):
+            samples = pa.RecordBatch.from_pydict(self._samples(refs.slice(first, stop - first), encoder))
+            yield from cutter.add(samples, encoded_bytes(samples, counted))
+        yield from cutter.rest()
+
+    def _samples(self, refs: pa.Table, encoder: Encoder) -> dict[str, pa.Array]:
         pads = refs[_PAD_FLAG].combine_chunks()
-        arrays[KEY] = _sample_keys(refs["place_key"])
-        if statistics:
-            real = pads.false_count
-            statistics.update({name: arrays[name].slice(0, real) for name in self.schema.names})
-        arrays[PAD] = pads
-        writer.write([_to_disk(arrays[column.name], column) for column in layout])
+        samples = encoder.encode(self.exchange.fetch(refs, encoder.fetched), pads.false_count)
+        return {**samples, KEY: _sample_keys(refs["place_key"]), PAD: pads}
 
     def _side_file(self, data: bytes) -> tuple[str, int, str]:
         path = self.directory / f"{uuid.uuid4().hex}.npy"
@@ -209,17 +227,47 @@ def row_groups(sample_bytes: npt.NDArray[np.int64], limit: int) -> list[tuple[in
     return out
 
 
+class RowGroupCutter:
+    """Cuts samples that come in chunks as `row_groups` would cut them all at once."""
+
+    def __init__(self, limit: int) -> None:
+        self._limit = limit
+        self._chunks: list[pa.RecordBatch] = []
+        self._sizes: npt.NDArray[np.int64] = np.empty(0, np.int64)
+
+    def add(self, samples: pa.RecordBatch, sizes: npt.NDArray[np.int64]) -> Iterator[tuple[dict[str, pa.Array], int]]:
+        """The row groups that are complete with these samples, each with its bytes."""
+        self._chunks.append(samples)
+        self._sizes = np.append(self._sizes, sizes)
+        *complete, (kept, _) = row_groups(self._sizes, self._limit)
+        if not complete:
+            return
+        table = pa.Table.from_batches(self._chunks)
+        for first, stop in complete:
+            yield _columns(table.slice(first, stop - first)), int(self._sizes[first:stop].sum())
+        self._chunks = table.slice(kept).to_batches()
+        self._sizes = self._sizes[kept:]
+
+    def rest(self) -> Iterator[tuple[dict[str, pa.Array], int]]:
+        """The last row group."""
+        if self._chunks:
+            yield _columns(pa.Table.from_batches(self._chunks)), int(self._sizes.sum())
+
+
+def _columns(table: pa.Table) -> dict[str, pa.Array]:
+    return {name: pa.concat_arrays(table[name].chunks) for name in table.column_names}
+
+
 def _order(table: pa.Table) -> npt.NDArray[np.int64]:
     """By place, pads last."""
-    raw = b"".join(table["place_key"].to_pylist())
-    keys = as_sortable(np.frombuffer(raw, np.uint8).reshape(table.num_rows, -1))
+    keys = as_sortable(as_matrix(table["place_key"].combine_chunks()))
     return np.lexsort((keys, table[_PAD_FLAG].to_numpy()))
 
 
 def _sample_keys(places: pa.ChunkedArray) -> pa.Array:
     """The `_key` column: a place key holds the sample key."""
-    keys = [place[8 : 8 + KEY_BYTES] for place in places.to_pylist()]
-    return pa.array(keys, pa.binary(KEY_BYTES))
+    keys = np.ascontiguousarray(keys_of(as_matrix(places.combine_chunks())))
+    return pa.Array.from_buffers(pa.binary(KEY_BYTES), len(keys), [None, pa.py_buffer(keys)])
 
 
 def _to_disk(array: pa.Array, column: Column) -> pa.Array:

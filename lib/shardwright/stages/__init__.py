@@ -1,6 +1,6 @@
 """The verbs of the pipeline: one file each, pure functions over Arrow batches, tested without Spark.
 
-Read, clean, split, standardise, shard, publish: that is their order, and it stands here alone.
+Read, clean, map, split, standardise, shard, publish: that is their order, and it stands here alone.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from typing import Any, Protocol
 
 import pyarrow as pa
 
-ORDER = ("read", "clean", "split", "standardise", "shard", "publish")
+ORDER = ("read", "clean", "map", "split", "standardise", "shard", "publish")
 
 SOURCE = "_source"
 """Column of every batch: where each sample came from, for people ('train-images-idx3-ubyte.gz#17')."""
@@ -19,11 +19,15 @@ SOURCE = "_source"
 
 @dataclass(frozen=True)
 class Rejects:
-    """Samples that a stage refused: `rows` of its input batch (ascending), and for each the field and the reason."""
+    """Samples that a stage refused: `rows` of its input batch (ascending), and for each the field and the reason.
+
+    `filtered` is the number of those that it left out because it was asked to.
+    """
 
     rows: list[int] = field(default_factory=list)
     fields: list[str] = field(default_factory=list)
     reasons: list[str] = field(default_factory=list)
+    filtered: int = 0
 
 
 class Map(Protocol):

@@ -15,7 +15,7 @@ import pyarrow.compute as pc
 from pydantic import BaseModel, ConfigDict, field_validator
 from pydantic import Field as Constraint
 
-from shardwright.codecs import decode_image, encode_npy, probe_image
+from shardwright.codecs import decode_image, encode_npy, probe_image, value_codec
 from shardwright.codecs.arrays import NON_FINITE, Array, Bad, cast_numbers, decode_reason, each_value, uniform_block
 from shardwright.codecs.image import FORMATS
 from shardwright.codecs.npy import show_shape
@@ -55,7 +55,7 @@ class CleanOptions(BaseModel):
 class Clean:
     """Checks samples against `schema` and `options`, and brings them into the types of `layout.sample_type`.
 
-    Raises SchemaError for a range of a field that is unknown or has no numbers.
+    Raises SchemaError for a range of a field that is unknown or has no numbers, and for a field that is encoded at write.
     """
 
     name = "clean"
@@ -63,6 +63,12 @@ class Clean:
     def __init__(self, schema: Schema, options: CleanOptions | None = None) -> None:
         self.schema = schema
         self.options = options or CleanOptions()
+        for field in schema:
+            if value_codec(field) is not None:
+                raise SchemaError(
+                    f"field {field.name!r}: values come as arrays or as pictures to keep; how they are encoded at write is "
+                    "said in [compress], not by the field's codec"
+                )
         for name in self.options.range:
             if name not in schema:
                 raise SchemaError(f"clean.range: no field {name!r}; {suggest(name, schema.names)}")

@@ -21,7 +21,7 @@ from shardwright.format.manifest import Manifest
 from shardwright.format.versions import encode_latest, published_versions, read_latest, read_manifest
 from shardwright.storage import LocalStorage, Lock
 
-PIPELINE_VERSION = 2
+PIPELINE_VERSION = 3
 """Raised when the same input and configuration would give other bytes than before."""
 _KEEP_STAGING_SECONDS = 24 * 3600
 _VERSION = "version"
@@ -73,8 +73,8 @@ class Publication:
         versions = published_versions(self._storage)
         if not versions:
             return None
-        manifest = read_manifest(self._storage, versions[-1])
-        return Published(url=self._storage.url, version=versions[-1], manifest=manifest, new=False, note="")
+        version, manifest = read_manifest(self._storage, versions[-1])
+        return Published(url=self._storage.url, version=version, manifest=manifest, new=False, note="")
 
     def once(self, step: str, work: Callable[[], Any]) -> Any:
         """The JSON value that `work` gave, now or in a run that was killed after this step."""

@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator
+from pydantic_core import PydanticCustomError
 
 from shardwright.errors import ConfigError, InputError
 from shardwright.format.layout import KEY
 from shardwright.hashing.sample_key import KEY_BYTES, key_column, path_keys, sample_keys
 from shardwright.schema import Schema
-from shardwright.sources import check_format
+from shardwright.sources import SPARK_FORMATS, check_format
 from shardwright.sources.base import REJECT
 from shardwright.stages import SOURCE, Rejects
 
+_READING = re.compile(r"\s*\(*\s*(select|with|from|table|values)\b", re.IGNORECASE)
 CONTENT = "_content"
 """XXH3-128 of the whole sample, where the key is made of less."""
 
@@ -27,11 +30,14 @@ class ReadOptions(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     format: str
-    """One of `shardwright.sources.FORMATS`, or a team's own `Reader` as "pkg.mod:Class"."""
+    """One of `shardwright.sources.FORMATS`, a team's own `Reader` as "pkg.mod:Class", or what Spark reads: a table, or a query
+    ("sql")."""
     options: dict[str, Any] = {}
     """What the format takes."""
-    path: str | tuple[str, ...]
-    """File, folder, glob or URL, or a list of them."""
+    path: str | tuple[str, ...] = Field(default=(), validate_default=True)
+    """File, folder, glob or URL, or a list of them; the name of a table."""
+    query: str | None = Field(default=None, validate_default=True)
+    """What format "sql" asks Spark."""
     columns: tuple[str, ...] | None = None
     """The fields to take; all by default."""
     fields: dict[str, dict[str, Any]] = {}
@@ -52,12 +58,44 @@ class ReadOptions(BaseModel):
             raise ValueError(error.problems[0]) from error
         return format
 
+    @field_validator("options")
+    @classmethod
+    def _check_options(cls, options: dict[str, Any], info: ValidationInfo) -> dict[str, Any]:
+        if options and info.data.get("format") in SPARK_FORMATS:
+            raise ValueError("what Spark reads takes no options here: set spark.* for the session")
+        return options
+
     @field_validator("path", mode="before")
     @classmethod
-    def _check_path(cls, path: object) -> object:
+    def _check_path(cls, path: object, info: ValidationInfo) -> object:
+        format_ = info.data.get("format")
+        if format_ == "sql" and path == ():
+            return path
+        if format_ == "sql":
+            raise ValueError("the query says what is read; leave path out")
+        if path == ():
+            raise PydanticCustomError("missing", "missing")
+        if format_ == "table" and not isinstance(path, str):
+            raise ValueError("expected the name of one table, such as db.table")
         if isinstance(path, str) or (isinstance(path, (list, tuple)) and path and all(isinstance(one, str) for one in path)):
             return path
         raise ValueError("expected a path, or a list of paths")
+
+    @field_validator("query")
+    @classmethod
+    def _check_query(cls, query: str | None, info: ValidationInfo) -> str | None:
+        if info.data.get("format") != "sql" and query is not None:
+            raise ValueError('only format = "sql" takes a query')
+        if info.data.get("format") == "sql" and query is None:
+            raise PydanticCustomError("missing", "missing")
+        if query is not None and not _READING.match(query):
+            raise ValueError("expected a query that reads: SELECT …, WITH …, FROM …, TABLE … or VALUES …")
+        return query
+
+    @property
+    def by_spark(self) -> bool:
+        """Whether Spark reads it itself."""
+        return self.format in SPARK_FORMATS
 
     @property
     def paths(self) -> tuple[str, ...]:

@@ -1,16 +1,24 @@
-"""shard: exactly equal shards from places. A sample's place is the rank of its keyed hash among its split."""
+"""shard: exactly equal shards from places: ranks, in the split, of a keyed hash or of the values whose order is kept."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Annotated
 
 import numpy as np
-import numpy.typing as npt
-from pydantic import BaseModel, ConfigDict, Field
+import pyarrow as pa
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from shardwright.errors import BalanceError
-from shardwright.format.manifest import RemainderPolicy
+from shardwright.format.manifest import Order, RemainderPolicy
+from shardwright.hashing.sortable import sortable
+from shardwright.schema import Schema, suggest
+from shardwright.stages import Rejects
+
+ORDER_VALUES = "_order"
+"""The values that samples are ordered by, as bytes that sort as they do; of one width."""
+_Count = Annotated[int, Field(ge=1, le=99_999)]
 
 
 class ShardOptions(BaseModel):
@@ -18,16 +26,32 @@ class ShardOptions(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    count: int = Field(ge=1, le=99_999)
+    count: _Count
+    per_split: dict[str, _Count] = {}
+    """Another number of shards for some splits."""
     remainder: RemainderPolicy = "drop"
-    """drop the last places (at most count - 1), pad by repeating the first, or spread them (the first shards hold one more)."""
+    """drop the last places (at most count - 1), pad by repeating the first, spread them (the first shards hold one more), or
+    carry the last ones to a later version."""
+    order: Order = "shuffled"
+    order_by: tuple[str, ...] = Field(default=(), max_length=4)
+    """The fields whose order is kept, the first one first."""
     seed: int = 0
-    compress: tuple[str, ...] = ()
-    """Fields stored compressed although they could be read by offset."""
     part_bytes: int = Field(default=512 * 2**20, ge=1)
     row_group_bytes: int = Field(default=32 * 2**20, ge=1, le=2**30)
     block_bytes: int = Field(default=2**20, ge=1)
     window_blocks: int = Field(default=16, ge=1)
+
+    @model_validator(mode="after")
+    def _check(self) -> ShardOptions:
+        if (self.order == "keep") != bool(self.order_by):
+            raise ValueError('order = "keep" and order_by go together: order_by names the fields that give the order')
+        if len(set(self.order_by)) != len(self.order_by):
+            raise ValueError(f"expected different fields in order_by, found {list(self.order_by)}")
+        return self
+
+    def count_of(self, split: str) -> int:
+        """The number of shards of a split."""
+        return self.per_split.get(split, self.count)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,7 +74,7 @@ class ShardPlan:
     published: dict[str, int]
     padded: dict[str, int]
     dropped: dict[str, int]
-    block_samples: int
+    carried: dict[str, int]
 
 
 @dataclass(frozen=True)
@@ -62,36 +86,44 @@ class SplitSize:
 
 
 def plan_shards(sizes: Mapping[str, SplitSize], options: ShardOptions) -> ShardPlan:
-    """Cut every split into `options.count` shards. Raises BalanceError, naming every split that has too few samples."""
-    small = {name: size.samples for name, size in sizes.items() if size.samples < options.count}
-    if small or not sizes:
-        found = ", ".join(f"{name!r} has {samples}" for name, samples in sorted(small.items())) or "there are no samples"
-        raise BalanceError(
-            f"expected at least {options.count} samples in every split (shard.count), but {found}; "
-            "lower shard.count or change split.fractions"
-        )
+    """Cut every split into its shards. Raises BalanceError, naming every split that has too few samples."""
+    _check_sizes(sizes, options)
     parts: list[PartPlan] = []
-    padded, published, dropped = {}, {}, {}
-    for name, size in sorted(sizes.items()):
-        rest = size.samples % options.count
-        parts += _plan_split(name, size, options)
-        padded[name] = options.count - rest if rest and options.remainder == "pad" else 0
-        dropped[name] = rest if options.remainder == "drop" else 0
-        published[name] = size.samples + padded[name] - dropped[name]
-    samples, total = sum(size.samples for size in sizes.values()), sum(size.bytes for size in sizes.values())
+    rests = {name: size.samples % options.count_of(name) for name, size in sorted(sizes.items())}
+    padded = {name: options.count_of(name) - rest if rest and options.remainder == "pad" else 0 for name, rest in rests.items()}
+    dropped = {name: rest if options.remainder == "drop" else 0 for name, rest in rests.items()}
+    carried = {name: rest if options.remainder == "carry" else 0 for name, rest in rests.items()}
+    for name in rests:
+        parts += _plan_split(name, sizes[name], options)
     return ShardPlan(
-        parts=tuple(parts), published=published, padded=padded, dropped=dropped,
-        block_samples=max(1, options.block_bytes * samples // max(total, 1)),
+        parts=tuple(parts), padded=padded, dropped=dropped, carried=carried,
+        published={name: sizes[name].samples + padded[name] - dropped[name] - carried[name] for name in rests},
     )  # fmt: skip
 
 
+def _check_sizes(sizes: Mapping[str, SplitSize], options: ShardOptions) -> None:
+    if not sizes:
+        raise BalanceError("expected samples to cut into shards, but there are no samples left")
+    unknown = [name for name in options.per_split if name not in sizes]
+    if unknown:
+        raise BalanceError(f"shard.per_split: no samples in a split {unknown[0]!r}; {suggest(unknown[0], sorted(sizes))}")
+    small = {name: size.samples for name, size in sizes.items() if size.samples < options.count_of(name)}
+    if small:
+        found = ", ".join(f"{name!r} has {samples} for {options.count_of(name)}" for name, samples in sorted(small.items()))
+        raise BalanceError(
+            f"expected at least as many samples as shards in every split, but {found}; lower shard.count, set "
+            "shard.per_split, or change split.fractions"
+        )
+
+
 def _plan_split(name: str, size: SplitSize, options: ShardOptions) -> list[PartPlan]:
-    base, rest = divmod(size.samples, options.count)
-    per_shard = max(1, -(-size.bytes // (options.count * options.part_bytes)))
-    longer = rest if options.remainder != "drop" else 0  # the first shards hold one sample more
+    shards = options.count_of(name)
+    base, rest = divmod(size.samples, shards)
+    per_shard = max(1, -(-size.bytes // (shards * options.part_bytes)))
+    longer = rest if options.remainder in ("pad", "spread") else 0  # the first shards hold one sample more
     parts = []
     first = 0
-    for shard in range(options.count):
+    for shard in range(shards):
         held = base + (shard < longer)
         pads = (shard - longer,) if options.remainder == "pad" and longer and shard >= longer else ()
         count = min(per_shard, held)
@@ -103,48 +135,35 @@ def _plan_split(name: str, size: SplitSize, options: ShardOptions) -> list[PartP
     return parts
 
 
-BINS = 2**16
-"""Places are found by counting the top 16 bits of H, then by looking at the few bins that hold a boundary."""
-
-
-def bins_of(place_keys: npt.NDArray[np.uint8]) -> npt.NDArray[np.int64]:
-    """The bin of each place key, uint8 (n, 28): its first 16 bits."""
-    return place_keys[:, 0].astype(np.int64) * 256 + place_keys[:, 1]
-
-
 def boundary_ranks(parts: tuple[PartPlan, ...], split: str) -> list[int]:
     """The places of `split` whose keys must be known: where parts begin, where they end, and the padded ones."""
     own = [part for part in parts if part.split == split]
     return sorted({part.first for part in own} | {part.stop for part in own} | {pad for part in own for pad in part.pads})
 
 
-def bins_with_ranks(counts: npt.NDArray[np.int64], ranks: list[int]) -> list[int]:
-    """The bins that hold `ranks` (a rank past the end has none)."""
-    ends = np.cumsum(counts)
-    inside = [rank for rank in ranks if rank < ends[-1]]
-    return sorted({int(index) for index in np.searchsorted(ends, inside, side="right")})
+class OrderBy:
+    """Adds `_order`, the values that places follow; samples without one there are rejected."""
 
+    name = "shard"
 
-def keys_at_ranks(counts: npt.NDArray[np.int64], ranks: list[int], candidates: npt.NDArray[np.uint8]) -> dict[int, bytes]:
-    """The place key at each rank, from all place keys, uint8 (m, 28), of the bins that `bins_with_ranks` named.
+    def __init__(self, schema: Schema, fields: tuple[str, ...]) -> None:
+        self._fields = tuple(schema[name] for name in fields)  # raises SchemaError with the nearest name
 
-    A rank past the end gets a key that is larger than any (29 bytes of 0xFF).
-    """
-    ends = np.cumsum(counts)
-    ordered = np.sort(as_sortable(candidates))
-    bins = np.sort(bins_of(candidates))
-    out = {}
-    for rank in ranks:
-        if rank >= ends[-1]:
-            out[rank] = b"\xff" * (candidates.shape[1] + 1)
-            continue
-        which = int(np.searchsorted(ends, rank, side="right"))
-        before = int(ends[which] - counts[which])
-        start = int(np.searchsorted(bins, which, side="left"))
-        out[rank] = bytes(ordered[start + rank - before].ljust(candidates.shape[1], b"\0"))
-    return out
-
-
-def as_sortable(place_keys: npt.NDArray[np.uint8]) -> npt.NDArray[np.bytes_]:
-    """Place keys as fixed-width byte strings, which NumPy compares as `memcmp` does."""
-    return np.ascontiguousarray(place_keys).view(f"S{place_keys.shape[1]}").ravel()
+    def __call__(self, batch: pa.RecordBatch) -> tuple[pa.RecordBatch, Rejects]:
+        """The batch with `_order`."""
+        found: dict[int, tuple[str, str]] = {}
+        columns = []
+        for field in self._fields:
+            values, bad = sortable(field, batch[field.name])
+            columns.append(values)
+            for row, reason in bad.items():
+                found.setdefault(row, (field.name, reason))
+        order = np.hstack(columns)
+        column = pa.Array.from_buffers(pa.binary(order.shape[1]), len(order), [None, pa.py_buffer(order)])
+        out = batch.append_column(ORDER_VALUES, column)
+        if not found:
+            return out, Rejects()
+        kept = np.ones(len(order), bool)
+        kept[list(found)] = False
+        rows = sorted(found)
+        return out.filter(pa.array(kept)), Rejects(rows, [found[row][0] for row in rows], [found[row][1] for row in rows])

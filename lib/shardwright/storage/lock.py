@@ -53,6 +53,13 @@ class Lock:
         if not self._mine():
             raise LockedError(f"lost the lock of {self._storage.url} ({self._held_by()}); nothing was published")
 
+    def held(self) -> str | None:
+        """Who holds it, "" for somebody whose lock is stale, None for nobody."""
+        owner = self._read()
+        if owner is None:
+            return None
+        return "" if self._stale(owner) else f"process {owner.get('pid')} on {owner.get('host')}"
+
     def _mine(self) -> bool:
         return self._read() == self._owner
 

@@ -1,0 +1,51 @@
+"""Export a published version as TFRecord files that TensorFlow reads.
+
+./spark-submit.sh jobs/export.py URL --output DIR [--split train] [--columns image,label] [--compression none]
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import Annotated
+
+import typer
+
+from shardwright.cli import run
+from shardwright.spark.export import describe, export
+
+app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
+
+
+class Format(StrEnum):
+    """What can be written."""
+
+    TFRECORD = "tfrecord"
+
+
+class Compression(StrEnum):
+    """How files are compressed."""
+
+    GZIP = "gzip"
+    NONE = "none"
+
+
+@app.command()
+def main(
+    url: Annotated[str, typer.Argument(help="The dataset: a path or URL.", show_default=False)],
+    output: Annotated[str, typer.Option(help="A directory that does not exist yet.", show_default=False)],
+    file_format: Annotated[Format, typer.Option("--format", help="What is written.")] = Format.TFRECORD,
+    split: Annotated[list[str] | None, typer.Option(help="A split, may be repeated; by default all.")] = None,
+    columns: Annotated[str | None, typer.Option(help="Fields, with commas between them; by default all.")] = None,
+    version: Annotated[str, typer.Option(help="A version such as v000003, or latest.")] = "latest",
+    compression: Annotated[Compression, typer.Option(help="How files are compressed.")] = Compression.GZIP,
+    quiet: Annotated[bool, typer.Option(help="No progress, only the result.")] = False,
+) -> None:
+    """Write the samples of a version to files of another format."""
+    assert file_format is Format.TFRECORD
+    names = [name.strip() for name in columns.split(",")] if columns is not None else None
+    done = export(url, output, version=version, splits=split or (), columns=names, compression=compression.value, quiet=quiet)
+    typer.echo(describe(done))
+
+
+if __name__ == "__main__":
+    run(app, name="export.py")

@@ -1,0 +1,104 @@
+"""``shardwright expire URL --keep K``: delete old versions, and never one that anything still needs."""
+
+from __future__ import annotations
+
+import sys
+import uuid
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from shardwright.cli.output import out, size, table
+from shardwright.errors import ConfigError, DatasetNotFoundError
+from shardwright.format.layout import LATEST, LOCK, STAGING
+from shardwright.format.versions import published_versions, read_index, read_latest, read_manifest
+from shardwright.storage import LocalStorage, Lock, open_local
+
+_EXPIRED = "expired-"
+"""What the names of directories in `_staging` begin with that wait to be deleted."""
+
+
+def expire(
+    url: Annotated[str, typer.Argument(help="The dataset: a local path or file:// URL.")],
+    keep: Annotated[int, typer.Option(min=1, help="How many of the newest versions stay.", show_default=False)],
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would be deleted.")] = False,
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+) -> None:
+    """Delete all versions but the newest K, the one that _LATEST names, and those whose parts a kept version lists."""
+    storage = open_local(url)
+    if not published_versions(storage):
+        raise DatasetNotFoundError(f"no dataset at {storage.url}: there is no version")
+    if dry_run:
+        _say(storage, keep)
+        return
+    with Lock(storage, LOCK) as lock:
+        old = _say(storage, keep)
+        if old and not yes:
+            if not sys.stdin.isatty():
+                raise ConfigError([f"expire deletes {len(old)} versions for good: add --yes, or --dry-run to only look"])
+            typer.confirm("delete them?", abort=True)
+        lock.check()
+        freed = _delete(storage, old)
+    if old or freed:
+        out().print(f"freed {size(freed)}")
+
+
+def versions_to_delete(storage: LocalStorage, keep: int) -> dict[str, str]:
+    """Every version -> why it stays, or "" where it may go. Raises CorruptError for a version that can't tell what it needs."""
+    versions = published_versions(storage)
+    reasons = dict.fromkeys(versions, "")
+    reasons |= dict.fromkeys(versions[-keep:], f"one of the newest {keep}")
+    latest = read_latest(storage)
+    if latest in reasons and not reasons[latest]:
+        reasons[latest] = f"{LATEST} names it"
+    kept = [version for version in versions if reasons[version]]
+    while kept:
+        version = kept.pop()
+        for needed in _needs(storage, version) & reasons.keys():
+            if not reasons[needed]:
+                reasons[needed] = f"{version} lists its parts"
+                kept.append(needed)
+    return reasons
+
+
+def _needs(storage: LocalStorage, version: str) -> set[str]:
+    """The other versions whose parts a version lists, as '../v000001/…'."""
+    _, manifest = read_manifest(storage, version)
+    parts = set(read_index(storage, version, manifest)["part"].to_pylist())
+    return {name.split("/")[1] for name in parts if name.startswith("../")}
+
+
+def _say(storage: LocalStorage, keep: int) -> list[str]:
+    """Show what stays and what goes; the names of those that go."""
+    reasons = versions_to_delete(storage, keep)
+    shown = table("version", "size", "")
+    for version, reason in reasons.items():
+        shown.add_row(version, size(_bytes(storage.local_path(version))), f"stays: {reason}" if reason else "goes")
+    old = [version for version, reason in reasons.items() if not reason]
+    console = out()
+    console.print(shown)
+    if not old:
+        console.print("nothing to delete")
+    return old
+
+
+def _delete(storage: LocalStorage, versions: Iterable[str]) -> int:
+    """Delete versions, and what a killed run had left; the bytes that freed."""
+    for version in versions:
+        storage.make_directory(STAGING)
+        # out of sight in one step: a version is there whole, or not at all
+        storage.rename(version, f"{STAGING}/{_EXPIRED}{version}-{uuid.uuid4().hex}")
+    freed = 0
+    for name in storage.names(STAGING):
+        if name.lstrip(".").startswith(_EXPIRED):
+            freed += _bytes(storage.local_path(f"{STAGING}/{name}"))
+            storage.delete(f"{STAGING}/{name}")
+    if storage.exists(STAGING) and not storage.names(STAGING):
+        storage.local_path(STAGING).rmdir()
+    return freed
+
+
+def _bytes(directory: Path) -> int:
+    return sum(path.stat().st_size for path in directory.rglob("*") if path.is_file())

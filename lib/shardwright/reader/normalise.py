@@ -1,0 +1,80 @@
+"""x' = (x - offset) / scale on the way to the trainer, and the way back from everything that was done to a field."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from shardwright.errors import SchemaError
+from shardwright.format.batch import Array, is_masked, mask_name
+from shardwright.format.manifest import Affine, Standardisation, Statistics, Transform
+from shardwright.reader.columns import Batch
+from shardwright.schema import Field
+from shardwright.transforms import inverse as inverse_values
+
+if TYPE_CHECKING:
+    from shardwright.reader.dataset import Dataset
+
+
+def normalising(dataset: Dataset, wanted: bool | tuple[str, ...]) -> dict[str, Affine]:
+    """What normalises the fields `wanted` (True: those that the manifest standardises at read).
+
+    Raises SchemaError for fields that are unknown, have no mean and std, or were transformed at write.
+    """
+    content = dataset.manifest.content
+    fitted = {transform.field: transform for transform in content.transforms}
+    if wanted is True:
+        wanted = tuple(name for name, transform in fitted.items() if name in dataset.schema and transform.at == "read")
+        if not wanted:
+            raise SchemaError("normalise=True: no field that is read is standardised at read in the manifest; name the fields")
+    return {name: _normalising(dataset.schema[name], fitted.get(name), content.statistics) for name in wanted or ()}
+
+
+def _normalising(field: Field, fitted: Transform | None, statistics: Statistics) -> Affine:
+    """What the manifest says of the field, or mean and std of its statistics."""
+    if fitted is not None and fitted.at == "write":
+        raise SchemaError(
+            f"normalise: field {field.name!r} was transformed at write ({fitted.name}), its stored values are the results; "
+            "leave it out (Dataset.inverse gives the original values)"
+        )
+    if isinstance(fitted, Affine):
+        return fitted
+    found = statistics.fields.get(field.name)
+    mean, std = (found.mean, found.std) if found else ((), ())
+    if not mean or None in mean or None in std or field.dtype in ("bool", "timestamp"):
+        raise SchemaError(f"normalise: the manifest has no mean and std of field {field.name!r} ({field.dtype})")
+    return Standardisation(
+        field=field.name, mean=tuple(m for m in mean if m is not None), std=tuple(s for s in std if s is not None)
+    )
+
+
+def inverse(dataset: Dataset, batch: Batch, normalised: Mapping[str, Affine]) -> Batch:
+    """See `Dataset.inverse`; `normalised` are the fields that were normalised on their way, and by what."""
+    content = dataset.manifest.content
+    known: dict[str, Transform] = {transform.field: transform for transform in content.transforms if transform.at == "write"}
+    for name, affine in normalised.items():
+        known[name] = affine.model_copy(update={"at": "write", "original": content.dataset_schema[name]})
+    out = dict(batch)
+    for name, transform in known.items():
+        if name in batch:
+            out |= _original(transform, batch[name], batch.get(mask_name(name)))
+    return out
+
+
+def _original(transform: Transform, values: Array, missing: Array | None) -> Batch:
+    """The original values, and where there is such a thing their mask."""
+    name, original = transform.field, transform.original
+    assert original is not None
+    if missing is not None and missing.any():
+        values = values.copy()
+        values[missing] = 0  # a NaN there has no number in whole numbers
+    back = inverse_values(transform, values)
+    if not isinstance(transform, Affine) and original.dtype != "string":
+        missing = np.fromiter((value is None for value in back), bool, len(back))
+        back = np.where(missing, False, back).astype(original.numpy_dtype)
+    if missing is None or not (is_masked(original) or missing.any()):
+        return {name: back}
+    back[missing] = np.nan if back.dtype.kind == "f" else 0
+    return {name: back, mask_name(name): missing}

@@ -1,0 +1,73 @@
+"""What a loader is asked for, and what it counts."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Literal
+
+from shardwright.errors import ConfigError
+from shardwright.order import Balanced, Last, Sampling, Shuffle, Weighted, World
+from shardwright.reader.columns import Batch
+
+OnError = Literal["raise", "replace"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class LoaderOptions:
+    """What `Dataset.loader` takes. Raises ConfigError with all that is wrong."""
+
+    batch_size: int
+    world: World
+    seed: int
+    shuffle: Shuffle
+    window_blocks: int | None
+    last: Last
+    epochs: int | None
+    normalise: bool | tuple[str, ...]
+    transform: Callable[[Batch], Batch] | None
+    node_local: bool
+    on_error: OnError
+    sampling: Sampling | None
+    samples_per_epoch: int | None
+
+    def __post_init__(self) -> None:
+        window, epochs, per_epoch = self.window_blocks, self.epochs, self.samples_per_epoch
+        sampled, known = self.sampling is not None, self.sampling is None or isinstance(self.sampling, Balanced | Weighted)
+        expected = {
+            f"batch_size: expected at least 1, found {self.batch_size!r}": self.batch_size >= 1,
+            f"seed: expected 0 to 2**64 - 1, found {self.seed!r}": 0 <= self.seed < 2**64,
+            f"shuffle: expected none, window or global, found {self.shuffle!r}": self.shuffle in ("none", "window", "global"),
+            f"window_blocks: expected at least 1, found {window!r}": window is None or window >= 1,
+            f"last: expected short, drop or pad, found {self.last!r}": self.last in ("short", "drop", "pad"),
+            f"epochs: expected at least 0, found {epochs!r}": epochs is None or epochs >= 0,
+            f"on_error: expected raise or replace, found {self.on_error!r}": self.on_error in ("raise", "replace"),
+            f"sampling: expected sw.Balanced(…) or sw.Weighted(…), found {self.sampling!r}": known,
+            f"samples_per_epoch: expected at least 1, found {per_epoch!r}": per_epoch is None or per_epoch >= 1,
+            "samples_per_epoch: it goes with sampling=; an epoch without has every sample once": sampled or per_epoch is None,
+            "sampling decides the order: leave out shuffle='none' and window_blocks": not sampled
+            or (self.shuffle != "none" and window is None),
+            "sampling draws from all shards: leave out node_local=True": not (sampled and self.node_local),
+        }
+        problems = [problem for problem, fine in expected.items() if not fine]
+        if problems:
+            raise ConfigError(problems)
+
+
+@dataclass(kw_only=True)
+class Metrics:
+    """What a loader has done so far, on this rank. `bytes` are those of the decoded values."""
+
+    batches: int = 0
+    samples: int = 0
+    dropped: int = 0
+    """Samples that no rank took at the end of an epoch."""
+    replaced: int = 0
+    """Samples that could not be decoded, and had another one in their place."""
+    replaced_first: tuple[str, ...] = ()
+    """The first few of them: where, and why."""
+    bytes: int = 0
+    seconds: dict[str, float] = dataclasses.field(
+        default_factory=lambda: {"order": 0.0, "fetch": 0.0, "decode": 0.0, "transform": 0.0}
+    )

@@ -1,0 +1,138 @@
+"""What a job has to do: an input and a recipe, and what tells them from others."""
+
+from __future__ import annotations
+
+import functools
+import uuid
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import pyarrow as pa
+from pyspark.sql import DataFrame
+from pyspark.sql.pandas.types import to_arrow_type
+from pyspark.sql.types import StructField
+
+from shardwright.config import Recipe
+from shardwright.errors import SchemaError
+from shardwright.format.canonical import canonical_sha256
+from shardwright.format.manifest import Compression, Input, Transform
+from shardwright.schema import Schema
+from shardwright.sources import Source
+from shardwright.sources.columns import Declaration, declare, fits, infer, normal_type
+from shardwright.spark.exchange import Exchange, SourceExchange, StagedExchange
+from shardwright.stages import Map
+from shardwright.stages.clean import Clean
+from shardwright.stages.map import UserMap, code_sha256
+from shardwright.stages.publish import PIPELINE_VERSION, Published
+from shardwright.stages.read import AddKeys
+from shardwright.stages.shard import OrderBy, ShardPlan
+from shardwright.stages.split import Split
+
+
+class Work:
+    """An input and a recipe. `input_schema` are the fields as read, `schema` those that are left by the recipe's own functions.
+
+    `schema` says what the columns of a DataFrame hold, `described` where it is from. Raises ConfigError.
+    """
+
+    def __init__(
+        self, data: Source | DataFrame, recipe: Recipe, name: str, *, schema: Schema | None = None,
+        described: str = "a Spark DataFrame",
+    ) -> None:  # fmt: skip
+        self.data = data
+        self.recipe = recipe
+        self.name = name
+        if isinstance(data, DataFrame):
+            self.input_schema = schema or frame_schema(data)
+            self.sample_per_file = False
+            self.inputs: tuple[Input, ...] = (Input(path=described),)
+            self.inputs_sha256 = None
+        else:
+            self.input_schema = data.schema
+            self.sample_per_file = data.sample_per_file
+            self.inputs = tuple(Input(path=f.path, bytes=f.bytes, modified_ns=f.modified_ns) for f in data.files)
+            self.inputs_sha256 = canonical_sha256([entry.model_dump() for entry in self.inputs])
+        self.schema = recipe.check(self.input_schema)
+        code = [code_sha256(options) for options in recipe.map]
+        self.configuration = recipe.model_dump(mode="json")
+        self.configuration_sha256 = canonical_sha256([self.configuration, self.input_schema.model_dump(mode="json"), *code])
+
+    fitted: tuple[Transform, ...] = ()
+    """Transforms at write that the samples went through before."""
+
+    def maps(self) -> tuple[Map, ...]:
+        """The stages of the reading pass, in order."""
+        recipe, schema = self.recipe, self.input_schema
+        return (
+            AddKeys(schema, key=recipe.key, sample_per_file=self.sample_per_file),
+            Clean(schema, recipe.clean),
+            *self._user_maps(),
+            Split(self.schema, recipe.split),
+            *([OrderBy(self.schema, recipe.shard.order_by)] if recipe.shard.order_by else []),
+        )
+
+    def _user_maps(self) -> list[UserMap]:
+        """The team's own functions, in order. What they give back is checked as what was read, but for the ranges of fields."""
+        check = functools.partial(Clean, options=self.recipe.clean.model_copy(update={"range": {}}))
+        maps: list[UserMap] = []
+        for options in self.recipe.map:
+            maps.append(UserMap(maps[-1].schema if maps else self.input_schema, options, check))
+        return maps
+
+    def records(
+        self,
+        measured: Mapping[str, Compression],
+        column_bytes: Mapping[str, int],  # noqa: ARG002
+        plan: ShardPlan,  # noqa: ARG002
+    ) -> dict[str, Compression]:
+        """The manifest's records of compression: what was measured; `column_bytes` are those of each field in all parts."""
+        return dict(measured)
+
+    @property
+    def attempt(self) -> str:
+        """The name of the working directory: the same for the same work."""
+        if self.inputs_sha256 is None:
+            return uuid.uuid4().hex[:16]
+        return canonical_sha256([self.configuration_sha256, self.inputs_sha256, PIPELINE_VERSION])[:16]
+
+    def done_by(self, standing: Published) -> bool:
+        """Whether a version is the result of this very work."""
+        lineage = standing.manifest.lineage
+        mine = (self.configuration_sha256, self.inputs_sha256, PIPELINE_VERSION)
+        return self.inputs_sha256 is not None and mine == (
+            lineage.configuration_sha256, lineage.inputs_sha256, lineage.pipeline_version,
+        )  # fmt: skip
+
+    def exchange(self, directory: Path) -> Exchange:
+        """How samples get from pass to pass: from the input itself where it can be addressed and nothing changes them."""
+        if isinstance(self.data, DataFrame) or not self.data.addressable or self.recipe.map:
+            return StagedExchange(directory)
+        return SourceExchange(self.data)
+
+
+def frame_schema(
+    frame: DataFrame,
+    fields: Mapping[str, Declaration] | None = None,
+    columns: Sequence[str] | None = None,
+    *,
+    where: str = "the DataFrame",
+) -> Schema:
+    """What the columns of `frame` hold. Raises SchemaError for columns that are unknown, or that no field can hold."""
+    types = {field.name: _arrow_type(field) for field in frame.schema}
+    inferred = {name: None if kind is None else infer(kind) for name, kind in types.items()}
+    schema = declare(inferred, fields, columns, where=where)
+    for field in schema:
+        kind = types[field.name]
+        if kind is None or not fits(field, kind):
+            found = frame.schema[field.name].dataType.simpleString()
+            raise SchemaError(
+                f"{where}: field {field.name!r} is declared {field.dtype} {field.shape}, which {found} can't hold"
+            )
+    return schema
+
+
+def _arrow_type(field: StructField) -> pa.DataType | None:
+    try:
+        return normal_type(to_arrow_type(field.dataType))
+    except Exception:  # noqa: BLE001 - Spark's types that Arrow does not have, whatever it raises for them
+        return None
