@@ -19,7 +19,7 @@ def test_wine(spark: SparkSession, tmp_path: Path) -> None:
     manifest = sw.open_dataset(url, split="train").manifest
     done = {transform.field: (transform.name, transform.at) for transform in manifest.content.transforms}
     assert (done["alcohol"], done["magnesium"], done["proline"]) == (
-        ("mean_std", "read"), ("robust", "read"), ("robust", "write"),
+        ("standardise", "read"), ("robust", "read"), ("robust", "write"),
     )  # fmt: skip
     told = example("train_tabular.py", url)
     (found,) = accuracies(told)

@@ -60,6 +60,21 @@ def test_golden():
     assert walk(Plan(**{**vars(plan), "shuffle": "none"}), 2) == [(g % 2, g // 2) for g in range(15)]
 
 
+@given(plans(), st.integers(0, 3), st.data())
+def test_substitutes_lie_in_the_shard_of_their_position(plan, epoch, data):
+    position = data.draw(st.integers(0, plan.total - 1))
+    found = plan.substitutes(epoch, position, 16)
+    assert (found % len(plan.shards) == position % len(plan.shards)).all()
+    assert ((found >= 0) & (found < plan.total)).all()
+    assert np.array_equal(found[:5], plan.substitutes(epoch, position, 5))
+
+
+def test_golden_substitutes():
+    """A change here changes what a resumed epoch sees: never edit these numbers."""
+    plan = Plan(content_id="0" * 64, seed=7, shuffle="none", shards=(0, 1), samples=(8, 7), block_samples=3, window_blocks=2)
+    assert [plan.substitutes(2, position, 4).tolist() for position in (0, 1, 14)] == GOLDEN_SUBSTITUTES
+
+
 @pytest.mark.parametrize("change", [{"seed": 8}, {"content_id": "1" * 64}])
 def test_seed_content_and_epoch_each_change_the_order(change):
     plan = Plan(content_id="0" * 64, seed=7, shuffle="global", shards=(0,), samples=(50,), block_samples=3, window_blocks=2)
@@ -107,3 +122,4 @@ GOLDEN_GLOBAL = [
     (1, 0),
     (0, 4),
 ]
+GOLDEN_SUBSTITUTES = [[2, 0, 8, 2], [13, 9, 5, 9], [2, 8, 2, 10]]

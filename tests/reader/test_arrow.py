@@ -111,6 +111,7 @@ def test_pictures_decoded_or_as_they_are(tmp_path, nullable):
         assert table["image"].to_pylist() == [None if d is None else v.tolist() for v, d in zip(values, data, strict=True)]
         assert train.to_arrow(encoded=True)["image"].to_pylist() == data
         assert train.to_arrow([3], encoded=True).schema.types == [pa.binary()]
+        assert train.reading("image", encoded=True).to_arrow()["image"].to_pylist() == data
     memory.rm("/arrow", recursive=True)
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import torch
 
@@ -67,7 +69,12 @@ def test_sampling_and_on_error_are_those_of_the_dataset(tmp_path):
 
     publish(tmp_path / "d", {"train": pictures(40)}, Schema(fields=DIGIT))
     train = sw.open_dataset(str(tmp_path / "d"))
-    options = {"world": sw.World(), "sampling": sw.Balanced("label"), "samples_per_epoch": 30, "on_error": "replace"}
+    options: dict[str, Any] = {
+        "world": sw.World(),
+        "sampling": sw.Balanced("label"),
+        "samples_per_epoch": 30,
+        "on_error": "replace",
+    }
     ours, theirs = train.loader(batch_size=10, **options), swt.loader(train, 10, **options)
     assert [batch["label"].tolist() for batch in theirs] == [batch["label"].tolist() for batch in ours]
     assert theirs.state_dict() == ours.state_dict()

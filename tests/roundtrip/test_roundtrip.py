@@ -83,6 +83,8 @@ def same(kind: Kind, got: Any, wrote: Any, system: str) -> bool:
         return bool(text == (wrote.rstrip("\0") if petastorm and dtype == "string" else wrote))
     if system == "petastorm_batch" and kind.field.nullable and not kind.field.shape and dtype in INTEGERS:
         return bool(got == np.float64(wrote))
+    if dtype in INTEGERS and not kind.field.shape:
+        return int(got) == int(wrote)  # Spark gives decimals for unsigned 64-bit numbers
     if not isinstance(wrote, np.ndarray):
         return bool(got == wrote)
     if wrote.size == 0:

@@ -123,7 +123,9 @@ def test_a_text_file_named_jpg(tmp_path: Path) -> None:
 
 
 def test_a_split_with_fewer_samples_than_shards(tmp_path: Path) -> None:
-    message = r"expected at least as many samples as shards in every split, but 'validation' has 196 for 300; lower shard\.count"
+    message = (
+        r"expected at least as many samples as shards in every split, but 'validation' has 196 for 300; lower shard\.count"
+    )
     with pytest.raises(errors.BalanceError, match=message):
         prepare(config(MNIST, tmp_path / "out", shard={"count": 300}), quiet=True)
 

@@ -15,8 +15,7 @@ from pyspark.sql import functions as sf
 
 import shardwright as sw
 from shardwright.codecs import encode_npy
-from shardwright.schema import Schema
-from shardwright.spark import prepare, write_dataset
+from shardwright.spark import prepare
 from tests.spark.mnist import MNIST, config
 
 Row = tuple[int, int, str, str]
@@ -90,41 +89,6 @@ def test_pyarrow_dataset(split: Path, expected: list[Row]) -> None:
     )
     assert dataset.count_rows(filter=pc.field("shard") == 3) == len(expected) // 4
     assert len(list(dataset.get_fragments(filter=pc.field("shard") == 3))) == 3
-
-
-def test_all_engines_read_nulls_texts_and_times_alike(spark: SparkSession, tmp_path: Path) -> None:
-    fields: list[dict[str, Any]] = [
-        {"name": "id", "dtype": "int64"}, {"name": "text", "dtype": "string", "nullable": True},
-        {"name": "taken", "dtype": "timestamp", "nullable": True}, {"name": "flag", "dtype": "bool"},
-        {"name": "half", "dtype": "float16"}, {"name": "word", "dtype": "uint16"},
-        {"name": "maybe", "dtype": "float32", "nullable": True},
-    ]  # fmt: skip
-    types = "id long, text string, taken timestamp_ntz, flag boolean, half float, word int, maybe float"
-    query = (
-        "select id, case when id % 3 = 1 then null else concat('é', id) end, "
-        "case when id % 4 = 1 then null else timestamp_ntz '1969-12-31 23:59:59.999999' end, id % 2 = 0, "
-        "cast(id / 4 as float), cast(65535 - id as int), case when id % 5 = 1 then null else cast(id as float) end "
-        "from range(20)"
-    )
-    frame = spark.sql(query).toDF(*(part.split()[0] for part in types.split(", ")))
-    write_dataset(frame, str(tmp_path / "d"), shards=2, schema=Schema.model_validate({"fields": fields}), quiet=True)
-    split = tmp_path / "d/v000001/train"
-    names = [str(field["name"]) for field in fields]
-    wanted = frame.orderBy("id").toArrow().to_pylist()
-    for i, sample in enumerate(wanted):
-        assert (sample["text"] is None, sample["taken"] is None, sample["maybe"] is None) == (
-            i % 3 == 1,
-            i % 4 == 1,
-            i % 5 == 1,
-        )
-    arrow = ds.dataset(str(split), partitioning="hive").to_table(columns=names).sort_by("id").to_pylist()
-    duck = duckdb.execute(f"select {', '.join(names)} from '{split}/*/*.parquet' order by id").fetchall()
-    read = spark.read.parquet(str(split)).select(*names).orderBy("id").toArrow()
-    assert arrow == wanted
-    assert [dict(zip(names, values, strict=True)) for values in duck] == wanted
-    assert [
-        {k: v.replace(tzinfo=None) if k == "taken" and v else v for k, v in one.items()} for one in read.to_pylist()
-    ] == wanted
 
 
 def test_the_quarantine_and_the_index_are_parquet_too(root: Path) -> None:

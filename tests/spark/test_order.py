@@ -50,10 +50,13 @@ def run(source: Path, output: Path, *, task_bytes: int = 2**27, **tables: Any) -
     )
 
 
-STRATIFIED = {"split": {"fractions": {"train": 0.8, "validation": 0.2}, "stratify": "label", "seed": 2}}
-KEPT = {"shard": {"count": 3, "order": "keep", "order_by": ["group", "time"], "remainder": "carry"}}
-CARRIED = {"shard": {"count": 7, "remainder": "carry", "per_split": {"validation": 1}}, "split": STRATIFIED["split"]}
-CASES = {"stratified": STRATIFIED, "kept": KEPT, "carried": CARRIED, "both": STRATIFIED | KEPT}
+STRATIFIED: dict[str, Any] = {"split": {"fractions": {"train": 0.8, "validation": 0.2}, "stratify": "label", "seed": 2}}
+KEPT: dict[str, Any] = {"shard": {"count": 3, "order": "keep", "order_by": ["group", "time"], "remainder": "carry"}}
+CARRIED: dict[str, Any] = {
+    "shard": {"count": 7, "remainder": "carry", "per_split": {"validation": 1}},
+    "split": STRATIFIED["split"],
+}
+CASES: dict[str, dict[str, Any]] = {"stratified": STRATIFIED, "kept": KEPT, "carried": CARRIED, "both": STRATIFIED | KEPT}
 
 
 @pytest.fixture(scope="module")

@@ -158,7 +158,7 @@ def test_equal_samples_are_all_kept(spark: SparkSession, tmp_path: Path) -> None
 def test_same_bytes_where_spark_looks_for_the_places(
     published: Published, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("shardwright.spark.index.ROWS_PER_TASK", 300)  # as in a large dataset: seven tasks share the index
+    monkeypatch.setattr("shardwright.spark.ranks.ROWS_PER_TASK", 300)  # as in a large dataset: seven tasks share the index
     source = write_digits(tmp_path / "in", np.array_split(np.arange(2000), 3), "abc")
     again = prepare(config(source, tmp_path / "mnist"), quiet=True)
     assert again.manifest.content_id == published.manifest.content_id
@@ -169,7 +169,7 @@ def test_same_bytes_where_spark_looks_for_the_places(
 def test_equal_samples_are_found_by_spark_too(
     spark: SparkSession, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, rows_per_task: int
 ) -> None:
-    monkeypatch.setattr("shardwright.spark.index.ROWS_PER_TASK", rows_per_task)
+    monkeypatch.setattr("shardwright.spark.ranks.ROWS_PER_TASK", rows_per_task)
     frame = spark.createDataFrame([(value % 50,) for value in range(200)], "x int").repartition(3)
     result = write_dataset(frame, str(tmp_path / "out"), shards=4, quiet=True)
     labels = result.manifest.content.statistics.fields["x"].labels

@@ -138,7 +138,7 @@ def test_a_rejected_string_that_is_no_utf_8_is_kept_as_bytes(tmp_path: Path) -> 
     read = ReadPass(
         rows=_Batches((pa.RecordBatch.from_pydict({"s": values, SOURCE: pa.array(["in#0", "in#1"])}),)),
         maps=(AddKeys(schema), Clean(schema), Split(schema, SplitOptions())),
-        schema=schema, exchange=StagedExchange(tmp_path / "data"), directory=tmp_path, seed=3, compress=(),
+        schema=schema, exchange=StagedExchange(tmp_path / "data"), directory=tmp_path, seed=3,
     )  # fmt: skip
     (answer,) = read(iter(()))
     (name,) = ReadReport.from_json(answer["report"][0].as_py()).quarantine_files

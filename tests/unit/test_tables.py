@@ -18,6 +18,8 @@ from shardwright.errors import InputError
 from shardwright.format.tfrecord import example_type, frame
 from shardwright.sources import open_source, tables
 from shardwright.sources.base import BATCH_BYTES, Source
+from shardwright.stages.clean import Clean
+from shardwright.stages.read import AddKeys
 
 Writer = Callable[[Path, dict[str, list[Any]]], None]
 
@@ -135,6 +137,23 @@ def test_a_large_sample_stays_one_sample(format: str, tmp_path: Path) -> None:  
     assert sizes == [1, 64 * len(large), 1]
     assert peak < 6 * 64 * len(large)
     assert len(large) * 64 > BATCH_BYTES
+
+
+@pytest.mark.parametrize("format", ["parquet", "orc", "avro"])
+def test_nulls_inside_lists_are_bad_rows(format: str, tmp_path: Path) -> None:  # noqa: A002
+    rows: list[Any] = [{"x": [1.0, None]}, {"x": None}, {"x": []}, {"x": [2.0]}]
+    if format == "avro":
+        inner = {"type": "array", "items": ["null", "float"]}
+        kind = {"type": "record", "name": "row", "fields": [{"name": "x", "type": [inner, "null"]}]}
+        with (tmp_path / "a").open("wb") as stream:
+            fastavro.writer(stream, kind, rows)
+    else:
+        WRITERS[format](tmp_path / "a", {"x": pa.array([row["x"] for row in rows], pa.list_(pa.float32()))})
+    source = open_source(format, tmp_path)
+    batch, rejects = AddKeys(source.schema)(read(source).combine_chunks().to_batches()[0])
+    kept, cleaned = Clean(source.schema)(batch)
+    assert (rejects.rows, cleaned.reasons) == ([], ["a null inside the array", "null in a field that is not nullable"])
+    assert kept.num_rows == 2
 
 
 def test_small_files_are_not_opened_to_be_cut(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

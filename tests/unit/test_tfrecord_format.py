@@ -25,7 +25,8 @@ FIELDS = (
     Field(name="i8", dtype="int8"), Field(name="u64", dtype="uint64"), Field(name="flag", dtype="bool"),
     Field(name="text", dtype="string"), Field(name="data", dtype="bytes"), Field(name="at", dtype="timestamp"),
     Field(name="vector", dtype="int16", shape=(2, 3)), Field(name="image", dtype="uint8", shape=(2, 2)),
-    Field(name="doubles", dtype="float64", shape=(2,)), Field(name="photo", dtype="uint8", shape=(None, None, 3), codec="image"),
+    Field(name="doubles", dtype="float64", shape=(2,)),
+    Field(name="photo", dtype="uint8", shape=(None, None, 3), codec="image"),
     Field(name="ragged", dtype="float32", shape=(None, 2)), Field(name="bytes_ragged", dtype="float64", shape=(None, 2)),
     Field(name="any", dtype="int32", shape=(2, None)),
     Field(name="maybe", dtype="int32", nullable=True), Field(name="maybe_text", dtype="string", nullable=True),
@@ -101,7 +102,8 @@ import tensorflow as tf
 records = [r.numpy() for r in tf.data.TFRecordDataset(sys.argv[1])]
 examples = [tf.train.Example.FromString(r) for r in records]
 assert [e.SerializeToString(deterministic=True) for e in examples] == records
-parsed = tf.io.parse_example(records, {"i8": tf.io.FixedLenFeature([], tf.int64), "vector": tf.io.FixedLenFeature([2, 3], tf.int64),
+parsed = tf.io.parse_example(records, {"i8": tf.io.FixedLenFeature([], tf.int64),
+    "vector": tf.io.FixedLenFeature([2, 3], tf.int64),
     "f32": tf.io.FixedLenFeature([], tf.float32), "image": tf.io.FixedLenFeature([], tf.string)})
 image = tf.io.decode_raw(parsed["image"], tf.uint8)
 print(json.dumps({**{k: parsed[k].numpy().tolist() for k in ("i8", "vector", "f32")}, "image": image.numpy().tolist()}))

@@ -31,7 +31,9 @@ PACKAGES = {
 EXTRAS = {
     "spark": {"pandas": "2.2", "pyspark": "4.1"},
     "images": {"imagecodecs": "2025.3.30"},
+    "pandas": {"pandas": "2.2"},
     "avro": {"fastavro": "1.9"},
+    "tfrecord": {"crc32c": "2.3", "protobuf": "5.26"},
     "torch": {"torch": "2.4"},
     "tensorflow": {"tensorflow": "2.18"},
     "jax": {"jax": "0.5.3"},

@@ -13,7 +13,6 @@ has its own way to get there at NumPy's speed:
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Self
 
@@ -67,17 +66,6 @@ class Moments:
         if not self.finite:
             return None
         return sqrt_ratio(self.finite * self.squares - self.total**2, (self.finite << self.power) ** 2)
-
-
-def joined(channels: Sequence[Moments]) -> Moments:
-    """The sums of several channels of one dtype as if they were one; without bins."""
-    lows = [channel.low for channel in channels if channel.low is not None]
-    highs = [channel.high for channel in channels if channel.high is not None]
-    return Moments(
-        sum(channel.finite for channel in channels), sum(channel.non_finite for channel in channels),
-        sum(channel.total for channel in channels), sum(channel.squares for channel in channels), channels[0].power,
-        min(lows, default=None), max(highs, default=None), [], [],
-    )  # fmt: skip
 
 
 def sqrt_ratio(numerator: int, denominator: int) -> float:

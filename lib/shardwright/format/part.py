@@ -27,6 +27,8 @@ from shardwright.schema import NUMBERS
 MAX_PAGE_BYTES = 2**31 - 2**20
 """An addressable column has one page per row group, and Parquet's page sizes are signed 32-bit."""
 _READ_BACK = (0, 0.5, 1)
+_WITH_STATISTICS = (*NUMBERS, "bool", "string", "halffloat", "float", "double", "timestamp[us]")
+"""Arrow types whose least and greatest value stand in the footer, where readers find which row groups to skip."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -162,9 +164,7 @@ def _options(columns: Sequence[Column]) -> dict[str, Any]:
     dictionary = [
         c.name for c in compressed if not (pa.types.is_binary(c.arrow_type) or pa.types.is_fixed_size_binary(c.arrow_type))
     ]
-    statistics = [
-        c.name for c in columns if c.name != KEY and str(c.arrow_type) in (*NUMBERS, "string", "halffloat", "float", "double")
-    ]
+    statistics = [column.name for column in columns if column.name != KEY and str(column.arrow_type) in _WITH_STATISTICS]
     return {
         "version": "2.6",
         "data_page_version": "1.0",

@@ -28,7 +28,7 @@ import pyarrow.compute as pc
 from pydantic import BaseModel, ConfigDict
 
 from shardwright.errors import SchemaError
-from shardwright.format.exact import Floats, Moments, Narrow, Wide, joined
+from shardwright.format.exact import Floats, Moments, Narrow, Wide
 from shardwright.format.quantiles import Quantiles
 from shardwright.schema import Field
 
@@ -234,7 +234,7 @@ class FieldSummary:
     def moments(self, *, whole: bool) -> list[Moments]:
         """The exact sums of each channel; where `whole`, of all of them as if they were one, without bins."""
         channels = [channel.moments() for channel in self._channels]
-        return [joined(channels)] if whole else channels
+        return [_joined(channels)] if whole else channels
 
     def quantiles(self, share: Fraction, *, whole: bool) -> list[float | None]:
         """The quantile of each channel, or of the `whole` field; for a summary that is `ranked`."""
@@ -312,6 +312,22 @@ class FieldSummary:
         values = channels[0].bins
         as_label = bool if self.field.dtype == "bool" else int
         return LabelCounts(values=tuple(map(as_label, values)), counts=tuple(channels[0].counts))
+
+
+def _joined(channels: Sequence[Moments]) -> Moments:
+    lows = [channel.low for channel in channels if channel.low is not None]
+    highs = [channel.high for channel in channels if channel.high is not None]
+    return Moments(
+        finite=sum(channel.finite for channel in channels),
+        non_finite=sum(channel.non_finite for channel in channels),
+        total=sum(channel.total for channel in channels),
+        squares=sum(channel.squares for channel in channels),
+        power=channels[0].power,
+        low=min(lows, default=None),
+        high=max(highs, default=None),
+        bins=[],
+        counts=[],
+    )
 
 
 def _arrow_type(field: Field) -> pa.DataType:

@@ -156,7 +156,7 @@ class Dataset(Sequence[dict[str, Any]]):
         """
         plan = self.manifest.content.plan
         names = check_names(self.source.schema, columns or self.source.names, padded=plan.remainder == "pad")
-        return Dataset(dataclasses.replace(self.source, names=names, encoded=encoded), self._selection)
+        return Dataset(dataclasses.replace(self.source, names=names, encoded=encoded or self.source.encoded), self._selection)
 
     def iter_arrow(self, batch_size: int = 1024, *, encoded: bool = False) -> Iterator[pa.Table]:
         """The samples in order as Arrow tables of `batch_size` rows; `encoded`: pictures as their stored bytes.

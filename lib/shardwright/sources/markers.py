@@ -23,7 +23,7 @@ def find_marker(stream: BinaryIO, start: int, stop: int, marker: bytes) -> int |
     stream.seek(start)
     tail = b""
     at = start
-    while at < stop and (data := stream.read(_STEP)):
+    while at - len(tail) < stop and (data := stream.read(_STEP)):
         window = tail + data
         found = window.find(marker)
         if found >= 0:

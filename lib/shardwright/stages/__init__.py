@@ -1,6 +1,6 @@
 """The verbs of the pipeline: one file each, pure functions over Arrow batches, tested without Spark.
 
-Read, clean, map, split, standardise, shard, publish: that is their order, and it stands here alone.
+Read, clean, map, split, standardise, compress, shard, publish: that is their order, and it stands here alone.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from typing import Any, Protocol
 
 import pyarrow as pa
 
-ORDER = ("read", "clean", "map", "split", "standardise", "shard", "publish")
+ORDER = ("read", "clean", "map", "split", "standardise", "compress", "shard", "publish")
 
 SOURCE = "_source"
 """Column of every batch: where each sample came from, for people ('train-images-idx3-ubyte.gz#17')."""
