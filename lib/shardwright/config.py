@@ -76,7 +76,8 @@ class Recipe(BaseModel):
         """What is wrong with the tables that speak of the fields after all functions."""
         split, shard = self.split, self.shard
         one = {"split.group": split.group, "split.column": split.column, "split.stratify": split.stratify}
-        named = {key: (name,) for key, name in one.items() if name is not None} | {"shard.order_by": shard.order_by}
+        named = {key: (name,) for key, name in one.items() if name is not None}
+        named |= {"shard.order_by": shard.order_by, "compress.fields": tuple(self.compress.fields)}
         problems = _unknown(schema, named)
         if split.stratify is not None and split.stratify in schema and schema[split.stratify].shape:
             problems.append(f"split.stratify: {split.stratify!r} is an array; expected a field of one value")

@@ -196,7 +196,7 @@ def test_a_field_named_shard(tmp_path: Path) -> None:
 
 
 def test_an_unknown_field_in_the_configuration(tmp_path: Path) -> None:
-    tables = {"standardise": {"fields": ["imgae"]}, "shard": {"count": 2, "compress": ["lable"]}}
+    tables = {"standardise": {"fields": ["imgae"]}, "compress": {"fields": {"lable": "zstd"}}}
     with pytest.raises(errors.ConfigError, match=r"(?s)2 problems.*no field 'imgae'; did you mean 'image'.*'lable'"):
         prepare(config(MNIST, tmp_path / "out", **tables), quiet=True)
 

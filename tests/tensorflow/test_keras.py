@@ -57,9 +57,10 @@ class Counting(keras.Model):  # type: ignore[misc]
     def call(self, x: Any) -> Any:
         return self.dense(x)
 
-    def train_step(self, batch: Any) -> Any:
-        self.seen.assign_add(tf.reduce_sum(tf.one_hot(batch["id"], SAMPLES), 0))
-        return super().train_step((batch["x"][:, None], batch["x"][:, None] * 3))
+    def train_step(self, data: Any) -> Any:
+        x, ids = data
+        self.seen.assign_add(tf.reduce_sum(tf.one_hot(ids, SAMPLES), 0))
+        return super().train_step((x, x * 3))
 
 
 @pytest.fixture
@@ -76,8 +77,8 @@ def fit(train: sw.Dataset, folder: Path, *callbacks: Any, epochs: int = 3, every
     ends = [loader.epoch + 1, epochs] if loader.remaining < len(loader) else [epochs]
     for end in ends:
         model.fit(
-            swf.dataset(loader), steps_per_epoch=loader.remaining, initial_epoch=loader.epoch, epochs=end, verbose=0,
-            shuffle=False, callbacks=[backup, *callbacks],
+            swf.dataset(loader).map(lambda batch: (batch["x"][:, None], batch["id"])), steps_per_epoch=loader.remaining,
+            initial_epoch=loader.epoch, epochs=end, verbose=0, shuffle=False, callbacks=[backup, *callbacks],
         )  # fmt: skip
     assert (loader.epoch, loader.remaining) == (epochs, len(loader))
     return model
@@ -87,6 +88,13 @@ def test_an_uninterrupted_run(train: sw.Dataset, tmp_path: Path) -> None:
     model = fit(train, tmp_path / "run")
     assert model.seen.numpy().tolist() == [3] * SAMPLES
     assert int(model.optimizer.iterations.numpy()) == 15
+
+
+def test_under_a_strategy_keras_looks_at_a_batch_first(train: sw.Dataset, tmp_path: Path) -> None:
+    """To build the model: that batch is not lost."""
+    with tf.distribute.MirroredStrategy(["CPU:0"]).scope():
+        model = fit(train, tmp_path / "run")
+    assert model.seen.numpy().tolist() == [3] * SAMPLES
 
 
 @pytest.mark.parametrize("every, stop", [(None, 8), (2, 8), (2, 9), (3, 5), (1, 14), (4, 3)])
