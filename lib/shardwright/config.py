@@ -76,8 +76,7 @@ class Recipe(BaseModel):
         """What is wrong with the tables that speak of the fields after all functions."""
         split, shard = self.split, self.shard
         one = {"split.group": split.group, "split.column": split.column, "split.stratify": split.stratify}
-        named = {key: (name,) for key, name in one.items() if name is not None}
-        named |= {"shard.order_by": shard.order_by, "compress.fields": tuple(self.compress.fields)}
+        named = {key: (name,) for key, name in one.items() if name is not None} | {"shard.order_by": shard.order_by}
         problems = _unknown(schema, named)
         if split.stratify is not None and split.stratify in schema and schema[split.stratify].shape:
             problems.append(f"split.stratify: {split.stratify!r} is an array; expected a field of one value")
@@ -91,9 +90,9 @@ class Recipe(BaseModel):
             names = list(split.fractions or {"train": 1.0})
             problems += [f"shard.per_split: no split {n!r}; {suggest(n, names)}" for n in shard.per_split if n not in names]
         problems += self.standardise.problems(schema)
-        if not problems:
-            problems += self.compress.problems(self._standardised(schema))
-        return problems
+        if problems:  # what a field is after standardising can't be said
+            return problems + _unknown(schema, {"compress.fields": tuple(self.compress.fields)})
+        return self.compress.problems(self._standardised(schema))
 
 
 def _unknown(schema: Schema, named: Mapping[str, Sequence[str]]) -> list[str]:

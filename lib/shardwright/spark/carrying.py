@@ -109,7 +109,8 @@ class CarryPass:
                 arrays = [*fetched, own["key"].combine_chunks(), own["source"].combine_chunks()]
                 named = zip(arrays, schema, strict=True)
                 writer.write_table(pa.Table.from_arrays([array.cast(field.type) for array, field in named], schema=schema))
-        data = path.read_bytes()
+        with open(path, "rb") as file:
+            digest = hashlib.file_digest(file, "sha256").hexdigest()
         split = sorted(self.routes)[refs[_SPLIT][0].as_py()]
-        report = Carried(split, name, refs.num_rows, len(data), hashlib.sha256(data).hexdigest())
+        report = Carried(split, name, refs.num_rows, path.stat().st_size, digest)
         yield pa.RecordBatch.from_pylist([{"report": report.to_json()}], REPORT)

@@ -113,7 +113,10 @@ def export(
             return _adopt(target, about, files)
         work = _Work(LocalStorage(target.path.with_name(f"{target.path.name}.partial-{about.attempt}")), about, schema)
         work.begin(target)
-        write = _WriteFiles(storage.url, name, schema, compression, files, work.storage.path)
+        write = _WriteFiles(
+            url=storage.url, version=name, index_sha256=manifest.content.index.sha256, schema=schema, compression=compression,
+            files=files, directory=work.storage.path,
+        )  # fmt: skip
         work.finish(_run(write, quiet=quiet))
         lock.check()
         LocalStorage(target.path.parent).rename(work.storage.path.name, target.path.name)
@@ -197,12 +200,13 @@ def _decoded(field: Field) -> Field:
     return field.model_copy(update={"codec": CodecSpec(name="raw" if field.codec.name == "raw" else "npy")})
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class _WriteFiles:
     """Writes the files whose numbers Spark hands out."""
 
     url: str
     version: str
+    index_sha256: str
     schema: Schema
     compression: CompressionKind
     files: dict[str, int]
@@ -215,7 +219,7 @@ class _WriteFiles:
                 name, part = named[number]
                 path = self.directory / name
                 if not path.exists():  # a file has its name only when it is whole; a killed run may have left some
-                    self._write(published_parts(self.url, self.version)[part], path)
+                    self._write(published_parts(self.url, self.version, self.index_sha256)[part], path)
                 with open(path, "rb") as file:
                     digest = hashlib.file_digest(file, "sha256").hexdigest()
                 done = FileDigest(name=name, bytes=path.stat().st_size, sha256=digest)

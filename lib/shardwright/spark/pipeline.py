@@ -73,12 +73,13 @@ def stored_schema(config: Config) -> Schema | None:
 
 def _work(config: Config) -> Work:
     read = config.read
+    asked = {"read": read.model_dump(mode="json", include={"format", "options"}, exclude_defaults=True)}
     if read.by_spark:
         frame, described = open_table(read, config.name)
         schema = frame_schema(frame, read.fields, read.columns, where=described)
-        return Work(frame, config.recipe(), config.name, schema=schema, described=described)
+        return Work(frame, config.recipe(), config.name, schema=schema, described=described, asked=asked)
     source = open_source(read.format, read.paths, fields=read.fields, columns=read.columns, options=read.options)
-    return Work(source, config.recipe(), config.name)
+    return Work(source, config.recipe(), config.name, asked=asked, reader=read.format if ":" in read.format else None)
 
 
 def write_dataset(
@@ -125,7 +126,7 @@ def run(work: Work, url: str, *, new_version: bool, quiet: bool) -> Published:
             return publication.adopt(standing, "nothing to do: same configuration, same inputs")
         if standing:
             check_configuration(standing, work.configuration_sha256, new_version=new_version)
-        with executor_errors([options.function for options in work.recipe.map]):
+        with executor_errors(work.own_code):
             return _Job(work, publication, quiet=quiet).run(standing)
 
 

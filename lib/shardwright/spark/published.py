@@ -30,8 +30,11 @@ _AFTER_ALL = 2**40
 
 
 @functools.lru_cache(maxsize=4)
-def published_parts(url: str, version: str) -> tuple[PartRows, ...]:
-    """The parts of a version in the order of its index; each worker reads that once, so that tasks need not carry it."""
+def published_parts(url: str, version: str, index_sha256: str) -> tuple[PartRows, ...]:  # noqa: ARG001
+    """The parts of a version in the order of its index; each worker reads that once, so that tasks need not carry it.
+
+    `index_sha256` is what the index should be: another dataset may come to lie at the same place while a worker lives.
+    """
     storage = open_storage(url)
     return tuple(parts_of(read_index(storage, *read_manifest(storage, version))))
 
@@ -115,7 +118,7 @@ def pieces(version: Version, splits: tuple[str, ...], *, waiting: bool) -> list[
     """A task for each part of `splits`, and for the samples that wait for a later version."""
     out = []
     ends = dict.fromkeys(splits, 0)
-    for part in published_parts(version.url, version.name):
+    for part in published_parts(version.url, version.name, version.manifest.content.index.sha256):
         if part.split in ends:
             first, ends[part.split] = ends[part.split], ends[part.split] + part.samples
             out.append(_task(version, part.name, part.digest.bytes, first, part.samples))

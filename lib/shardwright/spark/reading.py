@@ -8,6 +8,7 @@ from __future__ import annotations
 import base64
 import json
 import uuid
+import zlib
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, field
@@ -34,6 +35,8 @@ from shardwright.stages.split import CLASS, SPLIT, check_classes
 from shardwright.storage.local import clear_errors
 
 _TASKS = pa.schema([("task", pa.string())])
+_READ_ROW = "_read_row"
+"""Column of a batch on its way through the stages: which row of it, as read, a sample is."""
 REPORT = pa.schema([("report", pa.string())])
 """What every pass gives back to the driver: one JSON text per task."""
 
@@ -145,7 +148,7 @@ class ReadReport:
         self.first_reasons = sorted(self.first_reasons + other.first_reasons)[:MAX_REASONS]
 
     def to_json(self) -> str:
-        """The report as JSON; bins as base64 of their numbers and counts, which are few in a small task."""
+        """The report as JSON; bins as their numbers and counts, compressed: the driver gets them from every task."""
         plain = {**vars(self), "bins": {name: _pack(bins) for name, bins in self.bins.items()}}
         return json.dumps(plain, sort_keys=True)
 
@@ -196,13 +199,15 @@ class ReadPass:
 
     def _apply(self, batch: pa.RecordBatch, quarantine: _Quarantine, report: ReadReport) -> pa.RecordBatch:
         report.read += batch.num_rows
+        as_read, batch = batch, batch.append_column(_READ_ROW, pa.array(np.arange(batch.num_rows, dtype=np.int32)))
         for stage in self.maps:
             kept, rejects = stage(batch)
             if kept.num_rows + len(rejects.rows) + rejects.filtered != batch.num_rows:
                 raise AssertionError(f"{stage.name}: of {batch.num_rows} samples {kept.num_rows} came back, {rejects}")
             report.filtered += rejects.filtered
             if rejects.rows:
-                quarantine.add(stage.name, batch.take(pa.array(rejects.rows)), rejects.fields, rejects.reasons)
+                rows = batch[_READ_ROW].take(pa.array(rejects.rows))
+                quarantine.add(stage.name, as_read.take(rows), rejects.fields, rejects.reasons)
             batch = kept
         return batch
 
@@ -250,7 +255,10 @@ _VARYING = (pa.binary(), pa.string())
 
 
 class _Quarantine:
-    """Rejected samples of one task, in one Parquet file: stage, field, reason, and the sample as the stage got it."""
+    """Rejected samples of one task, in one Parquet file: stage, field, reason, source, and the sample as it was read.
+
+    Whatever stage refuses it: then the columns of a file, and of all files, are of one type.
+    """
 
     def __init__(self, directory: Path, report: ReadReport) -> None:
         self._directory = directory
@@ -266,7 +274,7 @@ class _Quarantine:
             "reason": pa.array(reasons, pa.string()),
             "source": rejected[SOURCE],
         }
-        names = [name for name in rejected.schema.names if not name.startswith("_") and name not in told]
+        names = [name for name in rejected.schema.names if not name.startswith("_")]
         sample = {f"sample_{name}": _readable(rejected[name]) for name in names}
         self._extra.append(pa.table({**told, **sample}))
         self._report.quarantined += len(reasons)
@@ -293,10 +301,12 @@ def _readable(values: pa.Array) -> pa.Array:
 
 def _pack(bins: npt.NDArray[np.int64]) -> list[str]:
     filled = np.flatnonzero(bins)
-    return [base64.b64encode(part.tobytes()).decode() for part in (filled.astype("<u2"), bins[filled].astype("<i8"))]
+    parts = (filled.astype("<u2"), bins[filled].astype("<i8"))
+    return [base64.b64encode(zlib.compress(part.tobytes(), 1)).decode() for part in parts]
 
 
 def _unpack(packed: list[str]) -> npt.NDArray[np.int64]:
     bins = np.zeros(UNIFORM_BINS, np.int64)
-    bins[np.frombuffer(base64.b64decode(packed[0]), "<u2")] = np.frombuffer(base64.b64decode(packed[1]), "<i8")
+    filled, counts = (zlib.decompress(base64.b64decode(part)) for part in packed)
+    bins[np.frombuffer(filled, "<u2")] = np.frombuffer(counts, "<i8")
     return bins

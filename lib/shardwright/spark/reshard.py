@@ -81,13 +81,11 @@ class Reshard(Work):
             duplicate_keys="keep", standardise=_standardise(versions[0], self._splits), compress=_compress(versions[0]),
             shard=shard,
         )  # fmt: skip
-        super().__init__(source, recipe, "reshard")
+        super().__init__(source, recipe, "reshard", asked={"reshard": options.model_dump(mode="json", exclude_defaults=True)})
         self.inputs = tuple(Input(path=str(version), content_id=version.manifest.content_id) for version in self._versions)
         waiting = [file.sha256 for version in versions for file in version.manifest.lineage.carried]
         self.urls = tuple(version.url for version in versions)
         self.inputs_sha256 = canonical_sha256([[version.manifest.content_id for version in versions], waiting])
-        self.configuration = {"reshard": options.model_dump(mode="json"), **recipe.model_dump(mode="json")}
-        self.configuration_sha256 = canonical_sha256([self.configuration, self.schema.model_dump(mode="json")])
         self.fitted = tuple(transform for transform in first.transforms if transform.at == "write")
 
     def maps(self) -> tuple[Map, ...]:

@@ -44,5 +44,6 @@ class _CheckParts:
     def __call__(self, numbers: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
         for batch in numbers:
             for number in batch.column(0).to_pylist():
-                found = self.check(published_parts(self.check.url, self.check.version)[number])
+                parts = published_parts(self.check.url, self.check.version, self.check.content.index.sha256)
+                found = self.check(parts[number])
                 yield pa.RecordBatch.from_pylist([{"report": json.dumps(vars(found))}], REPORT)

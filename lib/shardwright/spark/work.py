@@ -6,6 +6,7 @@ import functools
 import uuid
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 from pyspark.sql import DataFrame
@@ -32,12 +33,13 @@ from shardwright.stages.split import Split
 class Work:
     """An input and a recipe. `input_schema` are the fields as read, `schema` those that are left by the recipe's own functions.
 
-    `schema` says what the columns of a DataFrame hold, `described` where it is from. Raises ConfigError.
+    `schema` says what the columns of a DataFrame hold, `described` where it is from; `asked` is what else was asked for than
+    the recipe, without defaults, and `reader` a "pkg.mod:Class" of the team's own that reads. Raises ConfigError.
     """
 
     def __init__(
         self, data: Source | DataFrame, recipe: Recipe, name: str, *, schema: Schema | None = None,
-        described: str = "a Spark DataFrame",
+        described: str = "a Spark DataFrame", asked: Mapping[str, Any] | None = None, reader: str | None = None,
     ) -> None:  # fmt: skip
         self.data = data
         self.recipe = recipe
@@ -53,9 +55,12 @@ class Work:
             self.inputs = tuple(Input(path=f.path, bytes=f.bytes, modified_ns=f.modified_ns) for f in data.files)
             self.inputs_sha256 = canonical_sha256([entry.model_dump() for entry in self.inputs])
         self.schema = recipe.check(self.input_schema)
-        code = [code_sha256(options) for options in recipe.map]
-        self.configuration = recipe.model_dump(mode="json")
-        self.configuration_sha256 = canonical_sha256([self.configuration, self.input_schema.model_dump(mode="json"), *code])
+        self.own_code = (*([reader] if reader else []), *(options.function for options in recipe.map))
+        self.configuration = {**(asked or {}), **recipe.model_dump(mode="json")}
+        # without defaults: an option that a later release adds does not make every dataset one of another configuration
+        chosen = {**(asked or {}), **recipe.model_dump(mode="json", exclude_defaults=True)}
+        fields = self.input_schema.model_dump(mode="json", exclude_defaults=True)
+        self.configuration_sha256 = canonical_sha256([chosen, fields, *map(code_sha256, self.own_code)])
 
     fitted: tuple[Transform, ...] = ()
     """Transforms at write that the samples went through before."""

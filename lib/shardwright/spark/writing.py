@@ -100,10 +100,11 @@ class RoutePass:
         kept = keys < np.bytes_(route.end)
         numbers = np.searchsorted(np.array(route.firsts), keys, side="right") - 1 + route.first_part
         yield numbers[kept], False, batch.filter(pa.array(kept))
-        for key, number in route.pads:
-            again = np.flatnonzero(keys == np.bytes_(key))
-            if len(again):
-                yield np.full(len(again), number), True, batch.take(pa.array(again))
+        if route.pads:
+            firsts, into = np.array([key for key, _ in route.pads]), np.array([number for _, number in route.pads])
+            which = np.minimum(np.searchsorted(firsts, keys), len(firsts) - 1)
+            again = np.flatnonzero(firsts[which] == keys)
+            yield into[which[again]], True, batch.take(pa.array(again))
 
 
 @dataclass(frozen=True, kw_only=True)

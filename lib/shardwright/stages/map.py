@@ -111,10 +111,10 @@ def load_function(options: MapOptions) -> Callable[..., Any]:
     return function  # type: ignore[no-any-return]
 
 
-def code_sha256(options: MapOptions) -> str | None:
-    """A digest of the source of the function's module: other code makes other samples."""
+def code_sha256(target: str) -> str | None:
+    """A digest of the source of the module in "pkg.mod:name": other code makes other samples."""
     try:
-        return canonical_sha256(inspect.getsource(importlib.import_module(options.function.partition(":")[0])))
+        return canonical_sha256(inspect.getsource(importlib.import_module(target.partition(":")[0])))
     except (OSError, TypeError):
         return None  # compiled
 

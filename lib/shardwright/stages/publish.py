@@ -22,7 +22,9 @@ from shardwright.format.versions import encode_latest, published_versions, read_
 from shardwright.storage import LocalStorage, Lock
 
 PIPELINE_VERSION = 3
-"""Raised when the same input and configuration would give other bytes than before."""
+"""Raised when the same input and configuration would give other bytes than before: also when a default changes, since the
+fingerprint of a configuration leaves defaults out.
+"""
 _KEEP_STAGING_SECONDS = 24 * 3600
 _VERSION = "version"
 
