@@ -88,7 +88,10 @@ class Recipe(BaseModel):
         ]
         if split.column is None:
             names = list(split.fractions or {"train": 1.0})
-            problems += [f"shard.per_split: no split {n!r}; {suggest(n, names)}" for n in shard.per_split if n not in names]
+            asked = [("shard.per_split", name) for name in shard.per_split]
+            if self.standardise.policies or self.standardise.split != "train":
+                asked.append(("standardise.split", self.standardise.split))
+            problems += [f"{key}: no split {name!r}; {suggest(name, names)}" for key, name in asked if name not in names]
         problems += self.standardise.problems(schema)
         if problems:  # what a field is after standardising can't be said
             return problems + _unknown(schema, {"compress.fields": tuple(self.compress.fields)})

@@ -89,7 +89,7 @@ def test_other_code_is_another_configuration(tmp_path: Path, monkeypatch: pytest
     some = {"function": "docs.examples.own_map:choose", "options": {"labels": [0, 1], "share": 1.0}}
     first = mapped(MNIST, tmp_path / "out", some, split={}, shard={"count": 2})
     assert "nothing to do" in mapped(MNIST, tmp_path / "out", some, split={}, shard={"count": 2}).note
-    monkeypatch.setattr("shardwright.spark.work.code_sha256", lambda options: "of code that was edited")
+    monkeypatch.setattr("shardwright.spark.work.code_sha256", lambda target: "of code that was edited")
     with pytest.raises(errors.DatasetConflictError, match=r"another configuration.*--new-version"):
         mapped(MNIST, tmp_path / "out", some, split={}, shard={"count": 2})
     assert first.version == "v000001"

@@ -36,6 +36,10 @@ _COMPARE: dict[type[ast.cmpop], Callable[[Any, Any], Any]] = {
     ast.NotEq: operator.ne,
 }
 _SWAPPED: dict[type[ast.cmpop], type[ast.cmpop]] = {ast.Lt: ast.Gt, ast.LtE: ast.GtE, ast.Gt: ast.Lt, ast.GtE: ast.LtE}
+_SHOWN = 1000
+"""Characters of a predicate in an error message."""
+_NAMES = 1000
+"""Arrow walks an expression by recursion: one with ten thousand terms ends the process, and a thousand take seconds."""
 _CONSTANTS: dict[str, bool | None] = {"null": None, "true": True, "false": False}
 
 
@@ -47,14 +51,24 @@ def parse_predicate(text: str, schema: Schema, *, by_statistics: bool = False) -
     Raises PredicateError, with the place in the text, for anything but the forms above, and for fields and literals that don't
     fit together.
     """
+    text = text.strip()
     try:
-        tree = ast.parse(text.strip(), mode="eval")
+        tree = ast.parse(text, mode="eval")
+        names = sum(isinstance(node, ast.Name) for node in ast.walk(tree))
+        if names <= _NAMES:
+            return _Parser(text, schema, by_statistics).expression(tree.body, negated=False)
+    except PredicateError:
+        raise
     except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
         place = f" at character {error.offset}" if isinstance(error, SyntaxError) and error.offset else ""
+        why = error.msg if isinstance(error, SyntaxError) else error
         raise PredicateError(
-            f"the predicate {text!r:.1000} can't be read{place}; expected {_FORMS}, such as label < 3"
+            f"the predicate {text!r:.{_SHOWN}} can't be read{place} ({why}); expected {_FORMS}, such as label < 3"
         ) from error
-    return _Parser(text.strip(), schema, by_statistics).expression(tree.body, negated=False)
+    raise PredicateError(
+        f"the predicate {text!r:.{_SHOWN}} names fields {names:,} times: expected at most {_NAMES:,}; for many values of one "
+        "field say label in [1, 2, …], for many samples Dataset.select"
+    )
 
 
 def scalar_fields(schema: Schema) -> tuple[Field, ...]:
@@ -89,12 +103,13 @@ class _Parser:
         raise self._error(node, f"expected {_FORMS}")
 
     def _comparison(self, left: ast.expr, op: ast.cmpop, right: ast.expr, *, negated: bool) -> pc.Expression:
-        if _is_null(right):
-            return self._null(left, op, right, negated=negated)
+        if isinstance(op, ast.Is | ast.IsNot):
+            if not _is_null(right):
+                raise self._error(right, "expected null after 'is'")
+            found = pc.field(self._field(left).name)
+            return found.is_null() if isinstance(op, ast.Is) != negated else found.is_valid()
         if isinstance(op, ast.In | ast.NotIn):
             return self._membership(left, right, negated=negated != isinstance(op, ast.NotIn))
-        if type(op) not in _COMPARE:
-            raise self._error(right, "expected null after 'is'")
         kind = type(op)
         if not _is_field(left):
             left, right, kind = right, left, _SWAPPED.get(kind, kind)
@@ -117,12 +132,6 @@ class _Parser:
         """`found`, unless statistics can't tell, since a NaN in `field` may fulfil it."""
         return pc.scalar(True) if self._by_statistics and fulfils and field.dtype in FLOATS else found
 
-    def _null(self, left: ast.expr, op: ast.cmpop, right: ast.expr, *, negated: bool) -> pc.Expression:
-        if not isinstance(op, ast.Is | ast.IsNot):
-            raise self._error(right, "nothing compares with null: expected 'is null' or 'is not null'")
-        found = pc.field(self._field(left).name)
-        return found.is_null() if isinstance(op, ast.Is) != negated else found.is_valid()
-
     def _membership(self, left: ast.expr, right: ast.expr, *, negated: bool) -> pc.Expression:
         field = self._field(left)
         if not isinstance(right, ast.List | ast.Tuple | ast.Set) or not right.elts:
@@ -141,7 +150,7 @@ class _Parser:
             raise self._error(node, f"expected the name of a field; {show_fields(self._schema)}")
         if node.id not in self._schema:
             known = [field.name for field in scalar_fields(self._schema)]
-            raise self._error(node, f"no field {node.id!r}; {suggest(node.id, known)}")
+            raise self._error(node, f"no field {node.id!r:.100}; {suggest(node.id, known)}")
         field = self._schema[node.id]
         if field not in scalar_fields(self._schema):
             what = "a picture" if field.is_image else "an array" if field.shape else field.dtype
@@ -151,39 +160,25 @@ class _Parser:
     def _scalar(self, field: Field, node: ast.expr) -> pa.Scalar:
         """The literal `node` in the type that `field` has on disk."""
         value = self._literal(node)
-        problem = f"field {field.name!r} is {field.dtype}, found {value!r}: expected "
-        match value:
-            case bool() if field.dtype == "bool":
-                return pa.scalar(value)
-            case str() if field.dtype == "string":
-                return pa.scalar(value)
-            case str() if field.dtype == "timestamp":
-                try:
-                    when = datetime.fromisoformat(value)
-                except ValueError as error:
-                    raise self._error(node, f"{problem}a time such as '2026-01-31T12:00:00'") from error
-                return pa.scalar(when.astimezone(UTC).replace(tzinfo=None) if when.tzinfo else when, pa.timestamp("us"))
-            case int() | float() if field.dtype in FLOATS and not isinstance(value, bool):
-                with np.errstate(over="ignore"):
-                    return pa.scalar(np.dtype(field.dtype).type(value).item(), column(field).arrow_type)
-            case int() | float() if field.dtype in INTEGERS and not isinstance(value, bool) and value == int(value):
-                low, high = (0, 2**64 - 1) if field.dtype == "uint64" else (-(2**63), 2**63 - 1)
-                if not low <= value <= high:
-                    raise self._error(node, f"{problem}{low} to {high}")
-                stored = column(field).arrow_type
-                holds = np.iinfo(stored.to_pandas_dtype())
-                return pa.scalar(int(value), stored if holds.min <= value <= holds.max else pa.int64())
-        wanted = {"bool": "true or false", "string": "text in quotes", "timestamp": "a time in quotes"}
-        raise self._error(node, problem + wanted.get(field.dtype, "a number" if field.dtype in FLOATS else "a whole number"))
+        try:
+            found = _stored(field, value)
+        except (ValueError, OverflowError):  # text that is no time or no Unicode, a number beyond all floats
+            found = None
+        if found is None:
+            problem = f"field {field.name!r} is {field.dtype}, found {value!r:.100}: expected {_expected(field)}"
+            raise self._error(node, problem)
+        return found
 
     def _literal(self, node: ast.expr) -> Literal:
-        sign = 1
-        while isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.USub | ast.UAdd):
-            sign, node = -sign if isinstance(node.op, ast.USub) else sign, node.operand
-        value = _CONSTANTS.get(node.id) if isinstance(node, ast.Name) else getattr(node, "value", None)
-        if isinstance(value, bool | str):
+        if _is_null(node):
+            raise self._error(node, "nothing compares with null: expected 'is null' or 'is not null'")
+        sign, inner = 1, node
+        while isinstance(inner, ast.UnaryOp) and isinstance(inner.op, ast.USub | ast.UAdd):
+            sign, inner = -sign if isinstance(inner.op, ast.USub) else sign, inner.operand
+        value = _CONSTANTS.get(inner.id) if isinstance(inner, ast.Name) else getattr(inner, "value", None)
+        if isinstance(value, bool | str) and inner is node:
             return value
-        if isinstance(value, int | float):
+        if isinstance(value, int | float) and not isinstance(value, bool):
             return sign * value
         raise self._error(node, "expected a number, text in quotes, true or false")
 
@@ -191,7 +186,49 @@ class _Parser:
         line = self._text.splitlines()[node.lineno - 1].encode()
         before = sum(len(each) + 1 for each in self._text.splitlines()[: node.lineno - 1])
         place = before + len(line[: node.col_offset].decode()) + 1  # ast counts bytes
-        return PredicateError(f"the predicate {self._text!r}, at character {place}: {problem}")
+        return PredicateError(f"the predicate {self._text!r:.{_SHOWN}}, at character {place}: {problem}")
+
+
+def _stored(field: Field, value: Literal) -> pa.Scalar | None:
+    """`value` in the type that `field` has on disk, or where that can't hold it a wider one; None: of another kind.
+
+    Raises ValueError or OverflowError for what no such type holds.
+    """
+    stored = column(field).arrow_type
+    match value:
+        case bool() | str() if field.dtype == ("bool" if isinstance(value, bool) else "string"):
+            return pa.scalar(value)
+        case str() if field.dtype == "timestamp":
+            when = datetime.fromisoformat(value)
+            return pa.scalar(when.astimezone(UTC).replace(tzinfo=None) if when.tzinfo else when, stored)
+        case bool() | str():
+            return None
+        case int() | float() if field.dtype in FLOATS:
+            with np.errstate(over="ignore"):
+                return pa.scalar(np.dtype(field.dtype).type(value).item(), stored)
+        case int() | float() if field.dtype in INTEGERS and value == int(value):
+            low, high = _range(field)
+            if low <= value <= high:
+                holds = np.iinfo(stored.to_pandas_dtype())
+                return pa.scalar(int(value), stored if holds.min <= value <= holds.max else pa.int64())
+    return None
+
+
+def _range(field: Field) -> tuple[int, int]:
+    """The whole numbers that a field of integers can be compared with."""
+    return (0, 2**64 - 1) if field.dtype == "uint64" else (-(2**63), 2**63 - 1)
+
+
+def _expected(field: Field) -> str:
+    """The literals that a field can be compared with, for messages."""
+    if field.dtype in INTEGERS:
+        return "a whole number, {} to {}".format(*_range(field))
+    known = {
+        "bool": "true or false",
+        "string": "text in quotes",
+        "timestamp": "a time in quotes, such as '2026-01-31T12:00:00'",
+    }
+    return known.get(field.dtype, "a number")
 
 
 def _is_null(node: ast.expr) -> bool:

@@ -7,7 +7,7 @@ import zipfile
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -18,7 +18,7 @@ from shardwright.errors import InputError, SchemaError
 from shardwright.format.layout import sample_type
 from shardwright.schema import Field, Schema
 from shardwright.sources.base import BATCH_BYTES, InputFile, Task
-from shardwright.sources.columns import Declaration, declare
+from shardwright.sources.columns import Declaration, Rename, declare, rename_columns
 from shardwright.sources.files import check_unchanged
 
 _SOURCE_BYTES = 64
@@ -149,6 +149,7 @@ def open_arrays(
     *,
     fields: Mapping[str, Declaration] | None = None,
     columns: Sequence[str] | None = None,
+    rename: Rename | None = None,
 ) -> ArraySource:
     """Sets of arrays of the same fields as one source.
 
@@ -157,8 +158,13 @@ def open_arrays(
     """
     for members in sets:
         _check_set(members, sets[0])
-    schema = _schema(sets[0], fields, columns)
-    chosen = tuple(tuple(next(m for m in members if m.field == name) for name in schema.names) for members in sets)
+    where = sets[0][0].file.path
+    names = rename_columns({member.field: member.field for member in sets[0]}, rename, where=where)
+    schema = _schema([replace(member, field=name) for name, member in zip(names, sets[0], strict=True)], fields, columns)
+    places = [list(names).index(name) for name in schema.names]
+    chosen = tuple(
+        tuple(replace(members[place], field=name) for place, name in zip(places, schema.names, strict=True)) for members in sets
+    )
     if not any(members[0].count for members in chosen):
         raise InputError(f"{chosen[0][0].file.path}: expected samples, found a header that promises none")
     files = dict.fromkeys(member.file for members in chosen for member in members)
@@ -179,7 +185,7 @@ def check_size(found: ArrayFile, size: int | None) -> None:
         raise InputError(f"{_promise(found)}, found {size}")
 
 
-def _schema(members: tuple[ArrayFile, ...], fields: Mapping[str, Declaration] | None, columns: Sequence[str] | None) -> Schema:
+def _schema(members: Sequence[ArrayFile], fields: Mapping[str, Declaration] | None, columns: Sequence[str] | None) -> Schema:
     inferred = {member.field: {"dtype": member.dtype, "shape": member.shape} for member in members}
     schema = declare(inferred, fields, columns, where=members[0].file.path)
     for member in members:

@@ -12,8 +12,9 @@ import io
 import json
 import lzma
 import zlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from decimal import Context, Decimal
 from typing import Any, BinaryIO
 
 import pyarrow as pa
@@ -39,14 +40,17 @@ _TYPES: dict[str, pa.DataType] = {
     "double": pa.float64(), "string": pa.string(), "bytes": pa.binary(), "fixed": pa.binary(), "enum": pa.string(),
 }  # fmt: skip
 _NO_FIELD = pa.struct([])
-"""Stands for what can't be a field: records, maps, unions of several types, arrays of anything but numbers, decimals."""
+"""Stands for what can't be a field: records, maps, unions of several types, arrays of anything but numbers."""
 _LOGICAL: dict[str, pa.DataType] = {
     "timestamp-millis": pa.timestamp("ms", "UTC"), "timestamp-micros": pa.timestamp("us", "UTC"),
     "timestamp-nanos": pa.timestamp("ns", "UTC"), "local-timestamp-millis": pa.timestamp("ms"),
     "local-timestamp-micros": pa.timestamp("us"), "local-timestamp-nanos": pa.timestamp("ns"), "date": pa.date32(),
-    "decimal": _NO_FIELD, "duration": _NO_FIELD,
+    "duration": _NO_FIELD,
 }  # fmt: skip
 """Any other logical type is read as what it is stored as."""
+_MAX_PRECISION = 76
+"""Digits of Arrow's decimals."""
+_DIGITS = Context(prec=_MAX_PRECISION)
 
 
 def _snappy(data: bytes) -> bytes:
@@ -161,7 +165,14 @@ def _batch(rows: Sequence[dict[str, Any]], said: Sequence[tuple[str, str | None]
 def _array(values: list[Any], kind: pa.DataType) -> pa.Array:
     if pa.types.is_timestamp(kind):
         return pa.array(values, pa.int64()).cast(kind)
+    if pa.types.is_decimal(kind):
+        return pa.array([None if value is None else _decimal(value, kind.scale) for value in values], kind)
     return pa.array(values, pa.int32()).cast(kind) if pa.types.is_date(kind) else pa.array(values, kind)
+
+
+def _decimal(data: bytes, scale: int) -> Decimal:
+    """A big-endian whole number in two's complement, in units of 10 ** -scale."""
+    return Decimal(int.from_bytes(data, "big", signed=True)).scaleb(-scale, _DIGITS)
 
 
 def _open(file: InputFile) -> BinaryIO:
@@ -207,10 +218,18 @@ def _arrow_type(described: Any, names: dict[str, pa.DataType]) -> pa.DataType:
         inner = _arrow_type(described["items"], names)
         number = pa.types.is_integer(inner) or pa.types.is_floating(inner) or pa.types.is_boolean(inner)
         return pa.list_(inner) if number else _NO_FIELD
-    found = _LOGICAL.get(described.get("logicalType", ""), _TYPES.get(kind, names.get(kind, _NO_FIELD)))
+    if described.get("logicalType") == "decimal" and kind in ("bytes", "fixed"):
+        found = _decimal_type(described)
+    else:
+        found = _LOGICAL.get(described.get("logicalType", ""), _TYPES.get(kind, names.get(kind, _NO_FIELD)))
     if "name" in described:
         names[described["name"]] = found
     return found
+
+
+def _decimal_type(described: Mapping[str, Any]) -> pa.DataType:
+    precision, scale = described.get("precision", 0), described.get("scale", 0)
+    return pa.decimal256(precision, scale) if 0 < precision <= _MAX_PRECISION else _NO_FIELD
 
 
 def _without_logical_types(described: Any) -> Any:

@@ -1,18 +1,30 @@
-"""From Arrow types to fields, and what a user declares on top."""
+"""From the columns of an input to fields: their types and names, and what a user declares on top."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+import json
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, TypeVar
 
 import pyarrow as pa
 from pydantic import ValidationError
 
 from shardwright.errors import SchemaError
-from shardwright.schema import Field, Schema, check_field_name, suggest
+from shardwright.schema import FLOATS, INTEGERS, Field, Schema, check_field_name, suggest
 
 Declaration = Mapping[str, Any]
 """The keys of a `schema.Field` without its name: dtype, shape, codec, nullable."""
+Rename = Mapping[str, str]
+"""Names of fields, and the columns that they are of, which are called otherwise."""
+
+_ARROW = {"float16": pa.float32(), "float32": pa.float32(), "float64": pa.float64(), "bool": pa.bool_(), "string": pa.string()}
+_ARROW |= {"bytes": pa.binary(), "timestamp": pa.timestamp("us")}
+_NAME_CHARACTERS = 80
+_SHOWN = 5
+"""Names that a message lists before it only counts."""
+
+_T = TypeVar("_T")
 
 
 def normal_type(kind: pa.DataType) -> pa.DataType:
@@ -32,8 +44,53 @@ def normal_type(kind: pa.DataType) -> pa.DataType:
     return kind
 
 
-def infer(kind: pa.DataType) -> Declaration | None:
-    """What a column of that (normal) type is, as a declaration; None for a type that no field can have.
+def arrow_type(declared: Declaration, inferred: pa.DataType | None) -> pa.DataType:
+    """The type to parse text as that is declared so; what does not say a dtype is as inferred, else a string."""
+    dtype = declared.get("dtype")
+    known = pa.string() if inferred is None else inferred
+    if dtype not in (*_ARROW, *INTEGERS):
+        return known  # what is no dtype is told of later, with all that is wrong
+    if dtype == "timestamp" and pa.types.is_timestamp(known):
+        return known  # it knows whether times have a zone
+    kind = _ARROW.get(dtype) or pa.type_for_alias(dtype)
+    array = declared.get("shape") or ("shape" not in declared and pa.types.is_list(known))
+    return pa.list_(kind) if array else kind
+
+
+def read_type(kind: pa.DataType, declared: Declaration) -> pa.DataType:
+    """What a column of that (normal) type is made before its samples get keys and are checked, where a dtype is declared.
+
+    So the same column may be int32 in one file, int64 in another and null in a third; and a decimal can be a field.
+    """
+    dtype = declared.get("dtype")
+    if declared.get("shape") or declared.get("codec"):
+        return kind
+    if dtype in INTEGERS and (pa.types.is_integer(kind) or pa.types.is_decimal(kind) or pa.types.is_null(kind)):
+        return pa.uint64() if dtype == "uint64" else pa.int64()
+    if dtype in FLOATS and (pa.types.is_floating(kind) or pa.types.is_decimal(kind) or pa.types.is_null(kind)):
+        return pa.float64()
+    if (dtype == "string" and pa.types.is_decimal(kind)) or (dtype in _ARROW and pa.types.is_null(kind)):
+        return _ARROW[dtype]
+    return kind
+
+
+def convert(array: pa.Array, kind: pa.DataType) -> tuple[pa.Array, dict[int, str]]:
+    """A column as `kind`, null where a value is none, and for those rows the reason."""
+    try:
+        return array.cast(kind), {}
+    except pa.ArrowInvalid:
+        values, bad = [], {}
+    for row, value in enumerate(array):
+        try:
+            values.append(value.cast(kind).as_py())
+        except pa.ArrowInvalid:
+            values.append(None)
+            bad[row] = f"expected {kind}, found {value.as_py()}"
+    return pa.array(values, kind), bad
+
+
+def infer(kind: pa.DataType) -> Declaration | str:
+    """What a column of that (normal) type is, as a declaration; the type's name where no field can have it.
 
     A field is required unless it is declared `nullable`: Parquet writers call nearly every column optional, and a
     schema that followed the data would change with it.
@@ -47,7 +104,7 @@ def infer(kind: pa.DataType) -> Declaration | None:
     if _is_number(kind):
         return {"dtype": _dtype(kind)}
     leaf, shape = _nested(kind)
-    return {"dtype": _dtype(leaf), "shape": shape} if shape and _is_number(leaf) else None
+    return {"dtype": _dtype(leaf), "shape": shape} if shape and _is_number(leaf) else str(kind)
 
 
 def fits(field: Field, kind: pa.DataType) -> bool:
@@ -68,7 +125,7 @@ def fits(field: Field, kind: pa.DataType) -> bool:
 
 
 def declare(
-    inferred: Mapping[str, Declaration | None],
+    inferred: Mapping[str, Declaration | str],
     fields: Mapping[str, Declaration] | None,
     columns: Sequence[str] | None,
     *,
@@ -76,8 +133,8 @@ def declare(
 ) -> Schema:
     """The schema of the input `where`: what was found, less what `columns` leaves out, with the user's `fields` on top.
 
-    Raises SchemaError for names that the input does not have (with the nearest that it has), for columns whose names or
-    types can't be fields, and for declarations that can't be.
+    A type that no field can have comes as its name. Raises SchemaError for names that the input does not have (with the nearest
+    that it has), for columns whose names or types can't be fields, and for declarations that can't be.
     """
     declared = fields or {}
     names = list(inferred if columns is None else columns)
@@ -87,21 +144,94 @@ def declare(
     for name in declared:
         if name not in names:
             raise SchemaError(f"{where}: field {name!r} is declared, but there is no such column; {suggest(name, names)}")
-    return Schema(fields=tuple(_field(name, inferred[name], declared.get(name, {}), where) for name in names))
+    _check_names(names, where)
+    fields_ = tuple(_field(name, inferred[name], declared.get(name, {}), where) for name in names)
+    try:
+        return Schema(fields=fields_)
+    except ValidationError as error:
+        raise SchemaError(
+            f"{where}: {error.errors()[0]['ctx']['error']}; upper and lower case are the same to Spark: give one another name "
+            "by read.rename, or leave it out by read.columns"
+        ) from error
 
 
-def _field(name: str, inferred: Declaration | None, declared: Declaration, where: str) -> Field:
+def rename_columns(found: Mapping[str, _T], rename: Rename | None, *, where: str) -> dict[str, _T]:
+    """What was found of the columns of the input `where`, by the names of fields.
+
+    Raises SchemaError for columns that there are not, or that get two names, and for a name that another column has.
+    """
+    columns = list((rename or {}).values())
+    for column in columns:
+        if column not in found:
+            raise SchemaError(f"{where}: read.rename: no column {column!r}; {suggest(column, list(found))}")
+        if columns.count(column) > 1:
+            raise SchemaError(f"{where}: read.rename: expected one name for column {column!r}, found several")
+    for name in rename or {}:
+        if name in found and name not in columns:
+            raise SchemaError(f"{where}: read.rename: {name!r} is the name of another column; give that one another name too")
+    names = field_names(found, rename)
+    return dict(zip(names, found.values(), strict=True))
+
+
+def field_names(columns: Iterable[str], rename: Rename | None) -> list[str]:
+    """What columns are called as fields."""
+    names = {column: name for name, column in (rename or {}).items()}
+    return [names.get(column, column) for column in columns]
+
+
+def by_column(fields: Mapping[str, _T] | None, rename: Rename | None) -> dict[str, _T]:
+    """What was said of fields, by the names of their columns."""
+    return {(rename or {}).get(name, name): value for name, value in (fields or {}).items()}
+
+
+def _check_names(names: Sequence[str], where: str) -> None:
+    wrong = [name for name in names if not _is_field_name(name)]
+    if not wrong:
+        return
+    shown = ", ".join(map(show_name, wrong[:_SHOWN])) + (f" and {len(wrong) - _SHOWN} more" if len(wrong) > _SHOWN else "")
+    given = ", ".join(f"{new} = {json.dumps(old, ensure_ascii=False)}" for new, old in _new_names(wrong, names).items())
+    raise SchemaError(
+        f"{where}: column{'s' * (len(wrong) > 1)} {shown} can't be {'fields' if len(wrong) > 1 else 'a field'}: a name is a "
+        "letter followed by letters, digits or '_', and neither 'shard' nor a Python keyword; give another by read.rename = "
+        f"{{ {given} }}, or leave it out by read.columns"
+    )
+
+
+def _new_names(wrong: Sequence[str], names: Sequence[str]) -> dict[str, str]:
+    """Names that some columns could have instead, each with its own: a proposal."""
+    out: dict[str, str] = {}
+    for column in wrong[:_SHOWN]:
+        name = re.sub(r"[^A-Za-z0-9]+", "_", column[:_NAME_CHARACTERS]).strip("_")
+        name = name if _is_field_name(name) else f"column_{name}" if name else "column"
+        while name in out or name in names:
+            name += "_"
+        out[name] = column
+    return out
+
+
+def show_name(name: str) -> str:
+    """The name of a column, for messages: what is no CSV may seem to have one of megabytes."""
+    return repr(name[:_NAME_CHARACTERS]) + ("…" if len(name) > _NAME_CHARACTERS else "")
+
+
+def _is_field_name(name: str) -> bool:
     try:
         check_field_name(name)
-    except ValueError as error:
-        raise SchemaError(f"{where}: column {name!r} can't be a field ({error}), or leave it out by `columns`") from error
-    if inferred is None and "dtype" not in declared:
-        raise SchemaError(
-            f"{where}: column {name!r} has a type that no field can have; leave it out by `columns`, or write it as numbers, "
-            "strings, bytes, timestamps or lists of numbers"
-        )
+    except ValueError:
+        return False
+    return True
+
+
+def _field(name: str, inferred: Declaration | str, declared: Declaration, where: str) -> Field:
+    if isinstance(inferred, str):
+        if "dtype" not in declared:
+            raise SchemaError(
+                f"{where}: column {name!r} has a type that no field can have ({inferred}); leave it out by read.columns, or "
+                "write it as numbers, strings, bytes, timestamps or lists of numbers"
+            )
+        inferred = {}
     try:
-        return Field.model_validate({**(inferred or {}), **declared, "name": name})
+        return Field.model_validate({**inferred, **declared, "name": name})
     except ValidationError as error:
         problems = [".".join(str(key) for key in (name, *e["loc"])) + f": {e['msg']}" for e in error.errors()]
         raise SchemaError(f"{where}: a field that can't be: {'; '.join(problems)}") from error

@@ -9,16 +9,30 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, TypeVar
 from urllib.parse import unquote
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from shardwright.errors import InputError, SchemaError
 from shardwright.schema import Schema
 from shardwright.sources.arrays import row_sources
 from shardwright.sources.base import AT, REJECT, InputFile, Reader, Task
-from shardwright.sources.columns import Declaration, declare, fits, infer, normal_type
+from shardwright.sources.columns import (
+    Declaration,
+    Rename,
+    arrow_type,
+    convert,
+    declare,
+    field_names,
+    fits,
+    infer,
+    normal_type,
+    read_type,
+    rename_columns,
+    show_name,
+)
 from shardwright.sources.files import check_unchanged, is_documentation, pack_files, select_files
 
 _CHECKED = 1000
@@ -28,7 +42,47 @@ _WHOLE = 16
 _THREADS = 16
 _NULL_PARTITION = "__HIVE_DEFAULT_PARTITION__"
 
+_SHOWN = 5
+"""Differences between files that a message lists before it only counts."""
+
+_T = TypeVar("_T")
 _Types = dict[str, pa.DataType]
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What the user says of columns: which are read, as what, and how they are called."""
+
+    columns: Sequence[str] | None
+    """Names of fields; None for all."""
+    declared: Mapping[str, Declaration]
+    rename: Rename
+
+    def of(self, found: Mapping[str, _T]) -> dict[str, _T]:
+        """Those of the fields that were found which are asked for."""
+        return {name: value for name, value in found.items() if self.columns is None or name in self.columns}
+
+    def stored(self, reader: Reader, file: InputFile) -> _Types:
+        """The columns of a file by the names of fields, as they are read."""
+        schema = _schema_of(reader, file)
+        names, partitions = field_names(schema.names, self.rename), self.partitions(file)
+        here = [name for name in names if self.columns is None or name in self.columns]
+        twice = sorted({name for name in here if here.count(name) > 1 or name in partitions})
+        if twice:
+            raise InputError(
+                f"{file.path}: column {twice[0]!r} is there twice (hive partitions in folder names count); leave it out by "
+                "read.columns"
+            )
+        return {name: self.read_type(name, kind) for name, kind in zip(names, schema.types, strict=True)}
+
+    def partitions(self, file: InputFile) -> dict[str, str | None]:
+        """The values of the key=value folders that a file lies in, by the names of fields."""
+        found = _partitions(file)
+        return dict(zip(field_names(found, self.rename), found.values(), strict=True))
+
+    def read_type(self, name: str, kind: pa.DataType) -> pa.DataType:
+        """What a column of that type is read as."""
+        return read_type(normal_type(kind), self.declared.get(name, {}))
 
 
 @dataclass
@@ -42,18 +96,17 @@ class TableSource:
     schema: Schema
     reader: Reader
     files: tuple[InputFile, ...]
-    columns: Sequence[str] | None
-    """The columns that were asked for; None for all."""
+    asked: Asked
     first: str
     """The path of the file that the others have to be like."""
     types: _Types
-    """The columns that are stored and asked for, in their normal types."""
+    """The columns that are stored and asked for, as they are read."""
     partition_types: _Types
     sample_per_file: bool = False
 
     def __reduce__(self) -> tuple[object, ...]:
         """Travel without the list of files: a task names its own."""
-        return type(self), (self.schema, self.reader, (), self.columns, self.first, self.types, self.partition_types)
+        return type(self), (self.schema, self.reader, (), self.asked, self.first, self.types, self.partition_types)
 
     @property
     def addressable(self) -> bool:
@@ -102,25 +155,26 @@ class TableSource:
         return tuple(sizes)
 
     def _read_file(self, file: InputFile, units: range) -> Iterator[pa.RecordBatch]:
-        _check_same(file, _asked(_columns(self.reader, file, self.columns), self.columns), self.types, self.first)
-        partitions = _partitions(file)
-        stored = [name for name in self.schema.names if name not in partitions]
+        _check_same(file, self.asked.of(self.asked.stored(self.reader, file)), self.types, self.first)
+        partitions = self.asked.partitions(file)
+        stored = {name: self.asked.rename.get(name, name) for name in self.schema.names if name not in partitions}
         rows = 0
-        for batch in self.reader.read(file, units, stored):
+        for batch in self.reader.read(file, units, list(stored.values())):
             self._check_batch(batch, stored, units)
-            yield self._batch(file, batch, partitions, rows)
+            yield self._batch(file, batch, stored, partitions, rows)
             rows += batch.num_rows
 
-    def _check_batch(self, batch: pa.RecordBatch, stored: Sequence[str], units: range) -> None:
+    def _check_batch(self, batch: pa.RecordBatch, stored: Mapping[str, str], units: range) -> None:
         if not isinstance(batch, pa.RecordBatch):
             raise _misbehaves(self.reader, f"read() must give pyarrow.RecordBatch, found {type(batch).__name__}")
-        found = {column.name: normal_type(column.type) for column in batch.schema}
-        for name in stored:
-            if name not in found:
-                raise _misbehaves(self.reader, f"read() was asked for the column {name!r}, its batch has only {list(found)}")
-            if found[name] != self.types[name]:
+        found = {column.name: column.type for column in batch.schema}
+        for name, column in stored.items():
+            if column not in found:
+                raise _misbehaves(self.reader, f"read() was asked for the column {column!r}, its batch has only {list(found)}")
+            kind = self.asked.read_type(name, found[column])
+            if kind != self.types[name]:
                 raise _misbehaves(
-                    self.reader, f"schema() says that column {name!r} is {self.types[name]}, read() gave {found[name]}"
+                    self.reader, f"schema() says that column {column!r} is {self.types[name]}, read() gave {kind}"
                 )
         for name in (AT, REJECT):
             if name in found and found[name] != pa.string():
@@ -131,21 +185,32 @@ class TableSource:
             )
 
     def _batch(
-        self, file: InputFile, batch: pa.RecordBatch, partitions: Mapping[str, str | None], start: int
+        self,
+        file: InputFile,
+        batch: pa.RecordBatch,
+        stored: Mapping[str, str],
+        partitions: Mapping[str, str | None],
+        start: int,
     ) -> pa.RecordBatch:
-        arrays = {}
+        arrays, reasons = {}, dict[int, str]()
         for name in self.schema.names:
             if name in partitions:
                 kind = self.partition_types[name]
                 arrays[name] = pa.repeat(pa.scalar(partitions[name], pa.string()).cast(kind), batch.num_rows)
             else:
-                arrays[name] = batch.column(name).cast(self.types[name])
+                column = batch.column(stored[name])
+                arrays[name], bad = convert(column.cast(normal_type(column.type)), self.types[name])
+                reasons |= {row: f"column {stored[name]!r}: {reason}" for row, reason in bad.items()}
         if AT in batch.schema.names:
             arrays["_source"] = pa.array([f"{file.name}{at}" for at in batch[AT].to_pylist()], pa.string())
         else:
             arrays["_source"] = row_sources(file.name, start, start + batch.num_rows)
-        if REJECT in batch.schema.names:
-            arrays[REJECT] = batch[REJECT]
+        refused = batch[REJECT] if REJECT in batch.schema.names else None
+        if reasons:
+            own = pa.array([reasons.get(row) for row in range(batch.num_rows)], pa.string())
+            refused = own if refused is None else pc.coalesce(refused, own)
+        if refused is not None:
+            arrays[REJECT] = refused
         return pa.RecordBatch.from_pydict(arrays)
 
 
@@ -156,6 +221,7 @@ def open_tables(
     expected: str,
     fields: Mapping[str, Declaration] | None = None,
     columns: Sequence[str] | None = None,
+    rename: Rename | None = None,
 ) -> TableSource:
     """Files of the same columns, whatever their names are; `expected` says in messages what they should be ("Parquet files").
 
@@ -163,28 +229,38 @@ def open_tables(
     SchemaError for a column that can't be a field.
     """
     usable = select_files(files, lambda file: not is_documentation(file), expected=expected)
-    where = usable[0].path
-    partitions = [_partitions(file) for file in usable]
-    keys = [_asked(dict.fromkeys(found, "partition"), columns) for found in partitions]
-    for file, own in zip(usable, keys, strict=True):
-        _check_same(file, own, keys[0], where)
-    found = _columns(reader, usable[0], columns)
-    stored = _asked(found, columns)
+    first = next((file for file in usable if file.bytes), usable[0])  # an empty one may be good, but says nothing
+    where = first.path
+    asked = Asked(columns, {}, rename or {})
+    names = _schema_of(reader, first).names
+    rename_columns(dict.fromkeys([*names, *_partitions(first)]), rename, where=where)
+    of_format = reader.fields()
+    of_format = asked.of(dict(zip(field_names(of_format, rename), of_format.values(), strict=True)))
+    asked = replace(asked, declared=_merge(of_format, fields or {}))
+    found = asked.stored(reader, first)
+    stored = asked.of(found)
+    partitions = {file: asked.partitions(file) for file in usable}
+    keys = {file: asked.of(dict.fromkeys(own, "partition")) for file, own in partitions.items()}
+    for file in usable:
+        _check_same(file, keys[file], keys[first], where)
     with ThreadPoolExecutor(_THREADS) as threads:
-        others = threads.map(lambda file: _columns(reader, file, columns), usable[1:_CHECKED])
-        for file, other in zip(usable[1:], others, strict=False):
-            _check_same(file, _asked(other, columns), stored, where)
-    declared = _merge(_asked(reader.fields(), columns), fields or {})
-    partition_types = _partition_types(partitions, declared)
-    schema = _schema({**found, **partition_types}, declared, columns, where)
-    source = TableSource(schema, reader, usable, columns, where, stored, partition_types)
+        others = threads.map(lambda file: asked.stored(reader, file), usable[:_CHECKED])
+        for file, other in zip(usable, others, strict=False):
+            _check_same(file, asked.of(other), stored, where)
+    partition_types = _partition_types(list(partitions[first]), list(partitions.values()), asked.declared)
+    schema = _schema({**found, **partition_types}, asked, where)
+    source = TableSource(schema, reader, usable, asked, where, stored, partition_types)
     if not source.has_rows():
         raise InputError(f"{where}: expected samples, found no row in {len(usable)} {expected}")
     return source
 
 
-def _schema(types: _Types, declared: Mapping[str, Declaration], columns: Sequence[str] | None, where: str) -> Schema:
-    schema = declare({name: infer(kind) for name, kind in types.items()}, declared, columns, where=where)
+def _schema(types: _Types, asked: Asked, where: str) -> Schema:
+    inferred = {
+        name: f"{kind}; declare it float64, int64 or string" if pa.types.is_decimal(kind) else infer(kind)
+        for name, kind in types.items()
+    }
+    schema = declare(inferred, asked.declared, asked.columns, where=where)
     for field in schema:
         if not fits(field, types[field.name]):
             raise SchemaError(
@@ -213,31 +289,26 @@ def _cut(file: InputFile, sizes: tuple[int, ...], task_bytes: int) -> list[Task]
     return [*out, Task(files=(file,), start=start, stop=len(sizes), bytes=size)]
 
 
-def _columns(reader: Reader, file: InputFile, columns: Sequence[str] | None) -> _Types:
-    """All columns that are stored in a file, in their normal types."""
+def _schema_of(reader: Reader, file: InputFile) -> pa.Schema:
     schema = reader.schema(file)
     if not isinstance(schema, pa.Schema):
         raise _misbehaves(reader, f"schema() must give a pyarrow.Schema, found {type(schema).__name__}")
-    partitions = _partitions(file)
-    names = [name for name in schema.names if columns is None or name in columns]
-    twice = sorted({name for name in names if names.count(name) > 1 or name in partitions})
-    if twice:
-        raise InputError(
-            f"{file.path}: column {twice[0]!r} is there twice (hive partitions in folder names count); leave it out by "
-            "`columns`"
-        )
-    return {column.name: normal_type(column.type) for column in schema}
-
-
-def _asked(found: Mapping[str, Any], columns: Sequence[str] | None) -> dict[str, Any]:
-    return {name: kind for name, kind in found.items() if columns is None or name in columns}
+    return schema
 
 
 def _check_same(file: InputFile, here: Mapping[str, Any], there: Mapping[str, Any], first: str) -> None:
     if here != there:
         differ = sorted(name for name in here.keys() | there.keys() if here.get(name) != there.get(name))
-        shown = "; ".join(f"{name!r}: {there.get(name, 'none')} there, {here.get(name, 'none')} here" for name in differ)
-        raise InputError(f"{file.path}: expected the columns of {first}, found others ({shown})")
+        shown = "; ".join(
+            f"{show_name(name)}: {there.get(name, 'none')} there, {here.get(name, 'none')} here" for name in differ[:_SHOWN]
+        )
+        more = f" and {len(differ) - _SHOWN} more" if len(differ) > _SHOWN else ""
+        raise InputError(f"{file.path}: expected the columns of {first}, found others ({shown}{more}){_advice(here, there)}")
+
+
+def _advice(here: Mapping[str, Any], there: Mapping[str, Any]) -> str:
+    """What helps where only types differ."""
+    return "; declare one dtype for both by read.fields" if here.keys() == there.keys() else ""
 
 
 def _misbehaves(reader: Reader, problem: str) -> InputError:
@@ -245,17 +316,20 @@ def _misbehaves(reader: Reader, problem: str) -> InputError:
 
 
 def _partitions(file: InputFile) -> dict[str, str | None]:
-    """key=value folders in a file's name, decoded as Hive and Spark encode them."""
+    """The values of the key=value folders in a file's name, decoded as Hive and Spark encode them."""
     pairs = [folder.partition("=") for folder in file.name.split("/")[:-1]]
     return {key: None if value == _NULL_PARTITION else unquote(value) for key, equals, value in pairs if key and equals}
 
 
-def _partition_types(partitions: Sequence[Mapping[str, str | None]], declared: Mapping[str, Declaration]) -> _Types:
-    """int64 where every value is a whole number, as Spark and Arrow have it, unless the field is declared a string."""
+def _partition_types(
+    keys: Sequence[str], partitions: Sequence[Mapping[str, str | None]], declared: Mapping[str, Declaration]
+) -> _Types:
+    """As declared; else int64 where every value is a whole number, as Spark and Arrow have it."""
     out = {}
-    for key in partitions[0]:
+    for key in keys:
         values = [found.get(key) for found in partitions]
         whole = all(value is None or re.fullmatch(r"-?[0-9]{1,18}", value) for value in values)
-        text = declared.get(key, {}).get("dtype") == "string"
-        out[key] = pa.int64() if whole and not text else pa.string()
+        found = pa.int64() if whole else pa.string()
+        kind = read_type(arrow_type(declared.get(key, {}), found), declared.get(key, {}))
+        out[key] = kind if not convert(pa.array(values, pa.string()), kind)[1] else found
     return out

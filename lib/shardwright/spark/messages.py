@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 
-from shardwright.config import Config
+from shardwright.config import Config, Recipe
+from shardwright.format.layout import columns
 from shardwright.format.manifest import Counts, Manifest
 from shardwright.format.petastorm import stock_petastorm_form
 from shardwright.schema import Schema
@@ -35,7 +36,7 @@ def plan_text(config: Config, stored: Schema | None) -> str:
         f"publish  {config.output}",
     ]
     resolved = json.dumps(config.model_dump(mode="json", exclude_none=True), indent=2, ensure_ascii=False)
-    notes = petastorm_notes(stored) if stored else []
+    notes = reader_notes(config.recipe(), stored) if stored else []
     lines = [resolved, "", "passes:", *(f"  {line}" for line in passes), *(f"note: {note}" for note in notes)]
     return "\n".join(lines)
 
@@ -87,10 +88,19 @@ def _transforms(manifest: Manifest) -> list[str]:
     ]
 
 
-def petastorm_notes(schema: Schema) -> list[str]:
-    """What stock Petastorm will not hand out as this package's reader does: one line for each such field of a stored schema."""
-    forms = ((field.name, stock_petastorm_form(field)) for field in schema)
-    return [f"{name}: stock Petastorm gives {form}" for name, form in forms if form]
+def reader_notes(recipe: Recipe, stored: Schema) -> list[str]:
+    """What others will not read as this package's reader does: one line for each such column of a `stored` schema."""
+    forms = ((field.name, stock_petastorm_form(field)) for field in stored)
+    compress, pad = recipe.compress, recipe.shard.remainder == "pad"
+    layout = columns(stored, compressed=compress.column_codecs, default=compress.columns, pad=pad)
+    unread = (one for one in layout if one.kind == "compressed" and not one.codec.spark_reads)
+    return [
+        *(f"{name}: stock Petastorm gives {form}" for name, form in forms if form),
+        *(
+            f"{column.name}: Spark does not read {column.codec.name} columns without a Hadoop codec for them"
+            for column in unread
+        ),
+    ]
 
 
 def _reading(published: Published) -> list[str]:

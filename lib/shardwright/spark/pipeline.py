@@ -29,7 +29,7 @@ from shardwright.spark.carrying import Carried, CarryPass
 from shardwright.spark.encoding import Encoding, compression
 from shardwright.spark.fitting import FitPass
 from shardwright.spark.index import AssignSplits, CountPlaces, IndexFiles, number_repeated
-from shardwright.spark.messages import petastorm_notes
+from shardwright.spark.messages import reader_notes
 from shardwright.spark.progress import Passes
 from shardwright.spark.provenance import provenance
 from shardwright.spark.ranks import ByClass, ByPlace, Keys, find_keys
@@ -145,12 +145,13 @@ class _Job:
     def run(self, standing: Published | None) -> Published:
         """Read, place, write, publish."""
         once, passes = self._publication.once, self._passes
-        for note in petastorm_notes(self._recipe.stored(self._work.schema)):
+        for note in reader_notes(self._recipe, self._recipe.stored(self._work.schema)):
             passes.say(f"note     {note}")
         report = ReadReport.from_json(once("read", self._read))
         self._say_read(report)
         self._check_rejected(report)
-        sizes = {name: SplitSize(report.samples[name], report.bytes[name]) for name in report.samples}
+        names = {*self._work.splits, *report.samples}
+        sizes = {name: SplitSize(report.samples[name], report.bytes[name]) for name in sorted(names)}
         plan = plan_shards(sizes, self._recipe.shard)
         placed = functools.cache(lambda: self._place(report, plan))
         transforms: tuple[Transform, ...] = ()

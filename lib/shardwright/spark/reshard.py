@@ -13,6 +13,7 @@ import numpy as np
 import pyarrow as pa
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from shardwright.codecs import value_codec
 from shardwright.config import Recipe
 from shardwright.errors import ConfigError, DatasetNotFoundError, SchemaError
 from shardwright.format.canonical import canonical_sha256
@@ -26,6 +27,7 @@ from shardwright.spark.work import Work
 from shardwright.stages import Map, Rejects
 from shardwright.stages.compress import CompressOptions, FieldCompression
 from shardwright.stages.publish import Published
+from shardwright.stages.read import AddContent
 from shardwright.stages.shard import OrderBy, ShardOptions, ShardPlan, SplitSize, plan_shards
 from shardwright.stages.standardise import Scaling, StandardiseOptions
 from shardwright.storage import open_storage
@@ -66,22 +68,23 @@ class Reshard(Work):
         _check_together(versions)
         if options.where is not None:
             parse_predicate(options.where, first.dataset_schema)  # raises PredicateError
-        self._splits = _splits(versions, options)
+        splits = _splits(versions, options)
         self._encoded = any(t.at == "write" for t in first.transforms) or any(
-            record.level == "value" for version in versions for record in version.manifest.content.compression.values()
+            value_codec(field) is not None for field in first.dataset_schema
         )
         self.keep_places = len(versions) == 1 and not options.order_by and options.seed in (None, first.plan.seed)
         shard = _shard_options(versions, options, keep_places=self.keep_places)
         if shard.remainder == "carry" and self._encoded:
             problem = "remainder = carry: what waits is encoded when it is published, and these samples are encoded already"
             raise ConfigError([f"{problem}; use drop, pad or spread"])
-        parts = tuple(piece for version in versions for piece in pieces(version, self._splits, waiting=not self._encoded))
+        parts = tuple(piece for version in versions for piece in pieces(version, splits, waiting=not self._encoded))
         source = PublishedSource(first.dataset_schema, self.keep_places, parts)
         recipe = Recipe(
-            duplicate_keys="keep", standardise=_standardise(versions[0], self._splits), compress=_compress(versions[0]),
+            duplicate_keys="keep", standardise=_standardise(versions[0], splits), compress=_compress(versions[0]),
             shard=shard,
         )  # fmt: skip
         super().__init__(source, recipe, "reshard", asked={"reshard": options.model_dump(mode="json", exclude_defaults=True)})
+        self.splits = splits
         self.inputs = tuple(Input(path=str(version), content_id=version.manifest.content_id) for version in self._versions)
         waiting = [file.sha256 for version in versions for file in version.manifest.lineage.carried]
         self.urls = tuple(version.url for version in versions)
@@ -89,11 +92,11 @@ class Reshard(Work):
         self.fitted = tuple(transform for transform in first.transforms if transform.at == "write")
 
     def maps(self) -> tuple[Map, ...]:
-        """Samples come with key and split, and were cleaned."""
+        """Samples come with key and split, and were cleaned; what numbers those of equal key is only needed for new places."""
         where, by = self._options.where, self.recipe.shard.order_by
         out: list[Map] = [Where(where, self.schema)] if where is not None else []
-        if by and not self.keep_places:
-            out.append(OrderBy(self.schema, by))
+        if not self.keep_places:
+            out += [AddContent(self.schema), *([OrderBy(self.schema, by)] if by else [])]
         return tuple(out)
 
     def records(
@@ -140,7 +143,7 @@ class Reshard(Work):
                 sum(version.samples(split) for version in self._versions if split in version.manifest.content.splits),
                 sum(shard.bytes for content in contents if split in content.splits for shard in content.splits[split].shards),
             )
-            for split in self._splits
+            for split in self.splits
         }  # fmt: skip
 
     def notes(self) -> list[str]:

@@ -55,6 +55,7 @@ class Work:
             self.inputs = tuple(Input(path=f.path, bytes=f.bytes, modified_ns=f.modified_ns) for f in data.files)
             self.inputs_sha256 = canonical_sha256([entry.model_dump() for entry in self.inputs])
         self.schema = recipe.check(self.input_schema)
+        self.splits = tuple(recipe.split.fractions or ())  # those that samples have to be in, as far as they are known before
         self.own_code = (*([reader] if reader else []), *(options.function for options in recipe.map))
         self.configuration = {**(asked or {}), **recipe.model_dump(mode="json")}
         # without defaults: an option that a later release adds does not make every dataset one of another configuration
@@ -124,7 +125,8 @@ def frame_schema(
 ) -> Schema:
     """What the columns of `frame` hold. Raises SchemaError for columns that are unknown, or that no field can hold."""
     types = {field.name: _arrow_type(field) for field in frame.schema}
-    inferred = {name: None if kind is None else infer(kind) for name, kind in types.items()}
+    found = {name: "none of Arrow's" if kind is None else infer(kind) for name, kind in types.items()}
+    inferred = {n: frame.schema[n].dataType.simpleString() if isinstance(one, str) else one for n, one in found.items()}
     schema = declare(inferred, fields, columns, where=where)
     for field in schema:
         kind = types[field.name]

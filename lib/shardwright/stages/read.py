@@ -123,21 +123,35 @@ class AddKeys:
     def _add(self, batch: pa.RecordBatch) -> pa.RecordBatch:
         if self._by_path:
             return _append(batch, KEY, path_keys(batch[SOURCE].to_pylist()))
-        content = self._hash(batch, self._schema.names)
+        content = _hash(self._schema, self._schema.names, batch)
         if not self._key:
             return _append(batch, KEY, content)
-        return _append(_append(batch, KEY, self._hash(batch, self._key)), CONTENT, content)
+        return _append(_append(batch, KEY, _hash(self._schema, self._key, batch)), CONTENT, content)
 
-    def _hash(self, batch: pa.RecordBatch, names: tuple[str, ...]) -> npt.NDArray[np.uint8]:
-        columns = []
-        for name in names:
-            field = self._schema[name]
-            shape = tuple(size or 0 for size in field.shape)
-            try:
-                columns.append(key_column(batch[name], shape, field.numpy_dtype.str if field.fixed else None))
-            except TypeError as error:
-                raise InputError(f"field {name!r}: {error}; set read.key to other fields") from error
-        return sample_keys(columns, batch.num_rows)
+
+class AddContent:
+    """Adds `_content` to samples that have their keys already."""
+
+    name = "read"
+
+    def __init__(self, schema: Schema) -> None:
+        self._schema = schema
+
+    def __call__(self, batch: pa.RecordBatch) -> tuple[pa.RecordBatch, Rejects]:
+        """The batch with the hashes of its samples."""
+        return _append(batch, CONTENT, _hash(self._schema, self._schema.names, batch)), Rejects()
+
+
+def _hash(schema: Schema, names: tuple[str, ...], batch: pa.RecordBatch) -> npt.NDArray[np.uint8]:
+    columns = []
+    for name in names:
+        field = schema[name]
+        shape = tuple(size or 0 for size in field.shape)
+        try:
+            columns.append(key_column(batch[name], shape, field.numpy_dtype.str if field.fixed else None))
+        except TypeError as error:
+            raise InputError(f"field {name!r}: {error}; set read.key to other fields") from error
+    return sample_keys(columns, batch.num_rows)
 
 
 def _take_refused(batch: pa.RecordBatch) -> tuple[pa.RecordBatch, Rejects]:

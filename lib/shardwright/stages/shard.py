@@ -102,7 +102,7 @@ def plan_shards(sizes: Mapping[str, SplitSize], options: ShardOptions) -> ShardP
 
 
 def _check_sizes(sizes: Mapping[str, SplitSize], options: ShardOptions) -> None:
-    if not sizes:
+    if not any(size.samples for size in sizes.values()):
         raise BalanceError("expected samples to cut into shards, but there are no samples left")
     unknown = [name for name in options.per_split if name not in sizes]
     if unknown:
@@ -111,8 +111,8 @@ def _check_sizes(sizes: Mapping[str, SplitSize], options: ShardOptions) -> None:
     if small:
         found = ", ".join(f"{name!r} has {samples} for {options.count_of(name)}" for name, samples in sorted(small.items()))
         raise BalanceError(
-            f"expected at least as many samples as shards in every split, but {found}; lower shard.count, set "
-            "shard.per_split, or change split.fractions"
+            f"expected at least as many samples as shards in every split, but {found}; ask for fewer shards (shard.count, "
+            "shard.per_split), or for other splits (split.fractions; --splits of a reshard)"
         )
 
 
