@@ -61,6 +61,7 @@ def publish(
     standardise: Sequence[str] = (),
     version: str = "v000001",
     quarantined: int = 0,
+    order_by: tuple[str, ...] = (),
 ) -> Manifest:
     """Write a version below `root` and point `_LATEST` at it. Sample i of a split has the key of path "<split>/<i>"."""
     chosen = compressed if isinstance(compressed, Mapping) else dict.fromkeys(compressed, ZSTD)
@@ -92,7 +93,7 @@ def publish(
             ),
             plan=Plan(
                 shards=dict.fromkeys(splits, shards), remainder=remainder, seed=0, block_samples=block_samples,
-                window_blocks=window_blocks,
+                window_blocks=window_blocks, order="keep" if order_by else "shuffled", order_by=order_by,
             ),
         ),
         Lineage(

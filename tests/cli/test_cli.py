@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 import subprocess
 import sys
@@ -43,9 +44,16 @@ def test_inspect(run, published):
     for expected in (
         f"{published} v000001", "content_id ", "train       200      4       50", "validation  48       4       12",
         "image  uint8  (8, 8)  npy", "(applied when read)", "remainder drop, blocks of 8 samples, windows of 3 blocks",
-        "lineage: read 255 + padded 0 = published 248 + quarantined 2 + dropped 5",
+        "lineage: read 255 + padded 0 = published 248 + quarantined 2 + dropped 5 + carried 0 + filtered 0; parent none",
     ):  # fmt: skip
         assert expected in out
+
+
+def test_inspect_as_json_and_an_order_that_was_kept(run, published, tmp_path):
+    code, out, _ = run("inspect", published, "--json")
+    assert (code, json.loads(out)) == (0, json.loads((published / "v000001/_manifest.json").read_bytes()))
+    publish(tmp_path / "d", {"train": digits(8)}, order_by=("label",))
+    assert "plan: in the order of label, seed 0, remainder drop" in run("inspect", tmp_path / "d")[1]
 
 
 def test_head(run, published):
@@ -114,6 +122,8 @@ def test_verify_says_when_manifest_or_index_is_damaged(run, copied, name):
     "arguments, code, message",
     [
         (["inspect", "nowhere"], 1, "error: no dataset at "),
+        (["inspect", "{published}/_LATEST"], 1, "/_LATEST: expected the directory that holds _LATEST and v000001, …"),
+        (["head", "{published}/v000001"], 1, "/v000001: expected the directory that holds _LATEST and v000001, …"),
         (
             ["head", "{published}", "--split", "trian"],
             1,

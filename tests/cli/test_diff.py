@@ -68,7 +68,7 @@ def test_samples_in_another_split(diff, tmp_path, monkeypatch):
     monkeypatch.setattr(datasets, "keys_of", lambda split, rows: as_train({"train": "test", "test": "train"}[split], rows))
     publish(tmp_path / "b", {"train": digits(24), "test": digits(8)}, shards=2)
     _, text, _ = diff(tmp_path / "a", tmp_path / "b")
-    assert "samples: 32 -> 32: 16 added, 16 removed, 16 in another split, values not compared (--values)" in text
+    assert "samples: 32 -> 32: 16 added, 16 removed, 16 in another split, values not compared (--values: " in text
 
 
 def test_one_version_alone(diff, tmp_path):
@@ -76,3 +76,16 @@ def test_one_version_alone(diff, tmp_path):
     code, _, err = diff(tmp_path / "d")
     assert code == 2
     assert "expected two datasets, or --from and --to" in err
+
+
+def test_nothing_in_common(diff, tmp_path):
+    publish(tmp_path / "a", {"train": digits(16)}, shards=2)
+    publish(tmp_path / "b", {"test": {"text": ["a"] * 8}}, Schema(fields=(Field(name="text", dtype="string"),)), shards=2)
+    code, text, _ = diff(tmp_path / "a", tmp_path / "b", "--values")
+    assert code == 1
+    for line in (
+        "  text: none -> name text, dtype string", "  test: none -> 8", "  train: 16 -> none",
+        ("samples: 16 -> 8: 8 added, 16 removed, 0 in another split, values not compared "
+        "(--values: those of fields that both have)"),
+    ):  # fmt: skip
+        assert line in text.splitlines(), text

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import sys
 import time
 import tomllib
 
@@ -57,6 +58,54 @@ def test_variables_that_lead_spark_astray(monkeypatch, tmp_path):
     assert found(findings, "PYSPARK_PYTHON").found == f"{tmp_path / 'python'} does not run"
     assert found(findings, "Java").found == f"{tmp_path / 'bin/java'} does not run"
     assert {found(findings, about).level for about in ("SPARK_HOME", "PYSPARK_PYTHON", "Java")} == {"problem"}
+
+
+def test_workers_python_needs_the_packages(monkeypatch, tmp_path):
+    python = tmp_path / "python"
+    python.write_text(f'#!/bin/sh\nexec {sys.executable} -I -S "$@"\n')  # without site-packages
+    python.chmod(0o755)
+    monkeypatch.setenv("PYSPARK_PYTHON", str(python))
+    finding = found(environment(), "PYSPARK_PYTHON")
+    assert finding.level == "problem"
+    assert finding.found.endswith("can't import numpy, pandas, pyarrow, xxhash")
+    assert finding.advice.endswith(f"set it to {sys.executable}")
+
+
+def test_the_python3_of_another_environment(monkeypatch, tmp_path):
+    """The python of a virtual environment links to the one that it was made with, which lacks the packages."""
+    (tmp_path / "python3").symlink_to(sys.executable)
+    monkeypatch.delenv("PYSPARK_PYTHON", raising=False)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert found(environment(), "PYSPARK_PYTHON").level == "warning"
+
+
+def test_a_full_disk(monkeypatch):
+    def full():
+        raise FileNotFoundError("No usable temporary directory found in ['/tmp']")
+
+    monkeypatch.delenv("SPARK_LOCAL_DIRS", raising=False)
+    monkeypatch.setattr("tempfile.gettempdir", full)
+    finding = found(environment(), "disk for temporary files")
+    assert (finding.level, finding.found) == ("problem", "No usable temporary directory found in ['/tmp']")
+    assert "set TMPDIR" in finding.advice
+
+
+@pytest.mark.parametrize("garbage", [b"", b"\xff\xfe", b"[]", b'{"version": "../x", "content_id": "1"}'])
+def test_a_garbled_latest(root, garbage):
+    (root / "_LATEST").write_bytes(garbage)
+    finding = found(health(str(root)), "_LATEST")
+    assert finding.level == "problem"
+    assert finding.advice == "run the job that made v000002 again: it writes _LATEST, and nothing else"
+
+
+def test_a_latest_that_is_a_directory_and_a_dataset_that_is_a_file(root, tmp_path):
+    (root / "_LATEST").unlink()
+    (root / "_LATEST").mkdir()
+    findings = list(health(str(root)))
+    assert "Is a directory" in found(findings, "_LATEST").found
+    assert found(findings, "v000002").level == "ok"
+    (tmp_path / "file").touch()
+    assert [finding.found for finding in health(str(tmp_path / "file"))] == ["no dataset: there is no version"]
 
 
 def test_a_healthy_dataset(root):

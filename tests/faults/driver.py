@@ -22,18 +22,20 @@ from shardwright.spark.reshard import ReshardOptions, open_reshard, reshard
 from shardwright.storage import LocalStorage
 from tests.spark.mnist import config
 
-POINTS = ("while samples are read", "after the reading pass", "after the fitting pass", "while parts are written",
+POINTS = ("while samples are read", "after the reading pass", "after the fitting pass", "after the carrying pass",
+          "while parts are written",
           "after the writing pass", "while files are moved", "before the publishing rename",
           "between the publishing rename and _LATEST")  # fmt: skip
 EXPORT_POINTS = ("while files are exported", "before the output is there", "after the output is there")
 NEVER = "never"
 SHARDS = 7
-_STEPS = (("reading", "read"), ("fitting", "fit"), ("writing", "write"))
+_STEPS = (("reading", "read"), ("fitting", "fit"), ("carrying", "carry"), ("writing", "write"))
 
 
 def second_version(source: Path | str, out: Path, shards: int = 7) -> Config:
-    """The job that is killed: another number of shards than the first version, and pictures standardised at write."""
-    return config(source, out, shard={"count": shards}, standardise={"fields": ["image"], "at": "write"})
+    """The job that is killed: another number of shards, what is left over carried, and pictures standardised at write."""
+    shard = {"count": shards, "remainder": "carry"}
+    return config(source, out, shard=shard, standardise={"fields": ["image"], "at": "write"})
 
 
 def die() -> None:

@@ -17,7 +17,7 @@ from tests.golden import documented
 
 HERE = Path(__file__).parent
 V2 = HERE / "v2"
-CONTENT_ID = "9aba7638b97fcba8a06c5975ca8e5c21d1bd6609fe1f4f8a53e0fa845a71c2f4"
+CONTENT_ID = "43dcce945126bae1323b86cbcb163534d48a5dfff6b1d983712fbb6aa5b7dff3"
 BY_ID: dict[int, dict[str, Any]] = {
     sample["id"]: sample for sample in json.loads((HERE / "samples.json").read_text(encoding="utf-8"))
 }

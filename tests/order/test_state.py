@@ -43,6 +43,8 @@ def test_golden():
     "state, message",
     [
         ({}, "expected a loader state with a format_version"),
+        ("state", "expected a loader state with a format_version, found state"),
+        ({**STATE.to_json(), "format_version": 0}, "expected a loader state with a format_version"),
         ({**STATE.to_json(), "format_version": 3}, "format_version 3, newer than 2.*upgrade shardwright"),
         ({**STATE.to_json(), "epoch": -1}, "not a loader state: epoch"),
         ({**STATE.to_json(), "rank": 0}, "not a loader state: rank"),

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import shardwright as sw
-from shardwright.errors import CorruptError
+from shardwright.errors import ConfigError, CorruptError, SchemaError
 from tests.datasets import digits, keys_of, publish, shard_rows
 
 DATA = digits(203)
@@ -73,6 +73,7 @@ def test_equal_selections_have_equal_hashes(train):
     assert train[:].selection is None
     assert train[10:20].selection == train.select(list(range(10, 20))).selection == train[5:][5:15].selection
     assert train[10:20].selection != train[10:21].selection
+    assert train[5:6].selection == train[5:6:7].selection == train.select([5]).selection
     assert train.select([3, 1, 2]).selection != train.select([1, 2, 3]).selection
 
 
@@ -88,6 +89,34 @@ def test_keys_come_only_when_asked_for(small):
     found = sw.open_dataset(str(small), split="train", columns=["_key", "label"]).take([4, 2])
     assert list(found) == ["_key", "label"]
     assert np.array_equal(found["_key"], keys_of("train", [4, 2]))
+
+
+@pytest.mark.parametrize("columns", [["_key"], ["_pad"], ["_key", "_pad"]])
+def test_hidden_columns_alone(tmp_path, columns):
+    publish(tmp_path / "d", {"train": digits(10)}, remainder="pad")
+    dataset = sw.open_dataset(tmp_path / "d", columns=columns)
+    assert dataset.schema.names == ()
+    assert [list(sample) for sample in dataset] == [columns] * 12
+    assert list(dataset[3]) == list(dataset.take([1])) == columns
+    assert dataset.to_arrow().column_names == dataset[:0].to_arrow().column_names == columns
+    loader = dataset.loader(batch_size=5, world=sw.World())
+    assert [table.num_rows for table in loader.as_arrow()] == [5, 5, 2]
+    assert list(loader.inverse(dataset.take([0]))) == columns
+
+
+def test_a_text_is_no_sequence_of_names(train):
+    with pytest.raises(SchemaError, match=r"columns: expected a sequence of names such as \['label'\], found 'label'"):
+        sw.open_dataset(train.source.url, split="train", columns="label")
+    for take in (lambda: train.inverse({}, normalise="image"),
+                 lambda: train.loader(batch_size=4, world=sw.World(), normalise="image")):  # fmt: skip
+        with pytest.raises(SchemaError, match=r"normalise: expected True or a sequence of names such as \['image'\], found"):
+            take()
+
+
+@pytest.mark.parametrize("size", [0, -1])
+def test_tables_of_no_rows_are_refused(train, size):
+    with pytest.raises(ConfigError, match=f"batch_size: expected at least 1, found {size}"):
+        next(train.iter_arrow(size))
 
 
 def test_padded_and_spread_versions(tmp_path):

@@ -111,6 +111,8 @@ def test_state_at_is_what_iterating_gives(train):
     assert loader.state_at(199, epoch=4)["epoch"] == 5
     with pytest.raises(StateError, match="201 samples consumed, of an epoch that has 200"):
         loader.state_at(201, epoch=0)
+    with pytest.raises(StateError, match="epoch -1: epochs count from 0"):
+        loader.state_at(0, epoch=-1)
 
 
 def test_fewer_samples_than_ranks_left(train):

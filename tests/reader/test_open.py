@@ -59,7 +59,7 @@ def test_what_is_not_there(small, options, error, message):
 
 
 def test_no_dataset(tmp_path):
-    with pytest.raises(DatasetNotFoundError, match=r"no dataset at .*it has no _LATEST; there is no version"):
+    with pytest.raises(DatasetNotFoundError, match=r"no dataset at .*it has no _LATEST, there is no version"):
         sw.open_dataset(str(tmp_path / "nothing"))
     with pytest.raises(StorageError, match="can't open 'nosuch://x'"):
         sw.open_dataset("nosuch://x")

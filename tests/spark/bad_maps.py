@@ -16,5 +16,5 @@ def die(batch: dict[str, Any]) -> dict[str, Any]:
     os._exit(3)
 
 
-def nothing(batch: Mapping[str, npt.NDArray[Any]]) -> dict[str, npt.NDArray[Any]]:
-    return {"_keep": np.zeros(len(batch["id"]), bool)}
+def nothing(batch: dict[str, Any]) -> dict[str, Any]:
+    return {"_keep": batch["id"] < 0}

@@ -40,9 +40,11 @@ def write_table(folder: Path, files: int) -> Path:
     rows = source[order]
     table = pa.table(
         {
-            "id": pa.array(rows), "label": pa.array(rows % 5 % 4), "vector": pa.array(values[rows].tolist(), pa.list_(pa.float32())),
+            "id": pa.array(rows), "label": pa.array(rows % 5 % 4),
+            "vector": pa.array(values[rows].tolist(), pa.list_(pa.float32())),
             "time": pa.array([time[row] for row in rows], pa.int64()), "name": pa.array([name[row] for row in rows]),
-            "stage": pa.array([f"s{row % 3}" for row in rows]), "home": pa.array([["train", "test", "no name"][row % 20 // 9] for row in rows]),
+            "stage": pa.array([f"s{row % 3}" for row in rows]),
+            "home": pa.array([["train", "test", "no name"][row % 20 // 9] for row in rows]),
         }
     )  # fmt: skip
     folder.mkdir(parents=True)
@@ -76,11 +78,13 @@ CASES: dict[str, dict[str, Any]] = {
         "shard": {"count": 7, "per_split": {"test": 2}, "remainder": "pad", **SMALL_PARTS},
     },
     "map, order, carry": {
-        "map": MAP, "read": {"key": ["id"]}, "split": {"fractions": {"train": 0.6, "validation": 0.4}, "stratify": "label"},
+        "map": MAP, "read": {"key": ["label", "time"], "duplicate_keys": "keep"},
+        "split": {"fractions": {"train": 0.6, "validation": 0.4}, "stratify": "label"},
         "shard": {"count": 5, "order": "keep", "order_by": ["name", "time"], "remainder": "carry", **SMALL_PARTS},
     },
     "column, drop, robust at read": {
-        "split": {"column": "home"}, "standardise": {"features": {"vector": "robust", "label": {"method": "min_max", "at": "write"}}},
+        "split": {"column": "home"},
+        "standardise": {"features": {"vector": "robust", "label": {"method": "min_max", "at": "write"}}},
         "compress": {"columns": "snappy"}, "shard": {"count": 6, **SMALL_PARTS},
     },
     "map, pad, order by ties": {
@@ -155,7 +159,7 @@ def test_the_same_however_it_is_cut(published: dict[str, Published], tmp_path: P
     assert verify(again.url, collector=collector).problems == []
 
 
-@pytest.mark.parametrize("case", CASES)
+@pytest.mark.parametrize("case", ["map, stratify, carry, at write", "map, order, carry"])
 def test_cut_into_others_and_back(published: dict[str, Published], tmp_path: Path, case: str) -> None:
     first = published[case]
     encoded = any(transform.at == "write" for transform in first.manifest.content.transforms)
@@ -182,7 +186,7 @@ def ids_of(published: Published) -> Counter[int]:
 
 def test_a_split_without_samples_is_told(tmp_path: Path) -> None:
     tables = {"split": {"fractions": {"train": 0.998, "rare": 0.001, "test": 0.001}}, "shard": {"count": 2}}
-    with pytest.raises(BalanceError, match="'rare' has 0 for 2, 'test' has 0 for 2; ask for fewer shards"):
+    with pytest.raises(BalanceError, match=r"'rare' has 0 for 2, 'test' has 0 for 2; lower shard\.count"):
         run(write_table(tmp_path / "in", 1), tmp_path / "out", tables)
     assert not list((tmp_path / "out").glob("v0*"))
 
@@ -190,7 +194,7 @@ def test_a_split_without_samples_is_told(tmp_path: Path) -> None:
 def test_a_filter_that_leaves_nothing_of_a_split_is_told(published: dict[str, Published], tmp_path: Path) -> None:
     url = published["group, pad, one-hot, values encoded"].url
     wanted = next(int(row["id"]) for row in sw.open_dataset(url, split="test", columns=["id"]))
-    with pytest.raises(BalanceError, match="'train' has 0 for 1, 'validation' has 0 for 1.*--splits"):
+    with pytest.raises(BalanceError, match=r"'train' has 0 for 1, 'validation' has 0 for 1; .*--splits"):
         cut(url, tmp_path / "out", shards=1, where=f"id == {wanted}")
 
 
@@ -198,10 +202,12 @@ def test_a_filter_that_leaves_nothing_of_a_split_is_told(published: dict[str, Pu
 def test_one_sample(tmp_path: Path, split: dict[str, Any]) -> None:
     (tmp_path / "in").mkdir()
     pq.write_table(pq.read_table(write_table(tmp_path / "all", 1)).slice(3, 1), tmp_path / "in/a.parquet")
-    features = {"vector": {"method": "robust", "at": "write"}, "name": "one_hot"}
-    made = run(tmp_path / "in", tmp_path / "out", {"split": split, "standardise": {"features": features}, "shard": {"count": 1}})
+    features = {"label": {"method": "robust", "at": "write"}, "name": "one_hot"}
+    made = run(
+        tmp_path / "in", tmp_path / "out", {"split": split, "standardise": {"features": features}, "shard": {"count": 1}}
+    )
     (sample,) = sw.open_dataset(made.url, split="train")
-    assert (sample["vector"].tolist(), sample["name"].tolist()) == ([0, 0, 0], [1]) or not np.isfinite(sample["vector"]).all()
+    assert (sample["label"], sample["name"].tolist()) == (0, [1])
     assert verify(made.url, collector=collector).problems == []
 
 

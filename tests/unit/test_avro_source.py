@@ -78,7 +78,7 @@ def test_what_can_not_be_a_field_is_left_out_by_name(tmp_path: Path) -> None:
         fields = [{"name": "x", "type": "int"}, {"name": name, "type": described}]
         value = {"record": {"a": 1}, "map": {"a": 1}, "union": 1, "twice": [], "decimal": b"\1"}[name]
         path = write(tmp_path / "x.avro", fields, [{"x": 1, name: value}])
-        with pytest.raises(SchemaError, match=rf"column '{name}' has a type that no field can have; leave it out by `columns`"):
+        with pytest.raises(SchemaError, match=rf"column '{name}' has a type that no field can have \(.*\); leave it out by read.columns"):
             open_source("avro", path)
         assert read(open_source("avro", path, columns=["x"]))["x"].to_pylist() == [1]
 

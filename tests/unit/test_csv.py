@@ -99,7 +99,7 @@ def test_options(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"delimeter": ";"}, r"\[read.options\] delimeter: Extra inputs are not permitted \(format 'csv'\)"),
+        ({"delimeter": ";"}, r"\[read.options\] of format 'csv': no option 'delimeter'; did you mean 'delimiter'"),
         ({"delimiter": "ab"}, r"delimiter: .*expected one ASCII character that is no letter, digit or line end, found 'ab'"),
         ({"quote": ","}, r"expected delimiter, quote and escape to differ, found \[',', ','\]"),
         ({"header": False}, r"header = false needs the names of the columns"),
@@ -126,9 +126,9 @@ def test_bad_options_are_told(tmp_path: Path, options: dict[str, Any], message: 
         ("a,b\n1,ä\n".encode("latin-1"), r"found b'1,\\xe4'; set read.options.encoding, for instance to 'latin-1'"),
         (b'a,"b\n1,2\n', r"expected a line that names the columns, found a quote left open in 'a,\"b'"),
         (b"\n\n", r"expected a line that names the columns, found none"),
-        (b"", r"expected samples, found 1 empty files"),
+        (b"", r"expected samples, found 1 empty file"),
         (b"a,a\n1,2\n", r"column 'a' is there twice"),
-        (b"a,x y\n1,2\n", r"column 'x y' can't be a field .*leave it out by `columns`"),
+        (b"a,x y\n1,2\n", r"column 'x y' can't be a field: .*read\.rename = { x_y = \"x y\" }, or leave it out by read.columns"),
     ],
 )
 def test_what_is_no_such_file_is_told(tmp_path: Path, data: bytes, message: str) -> None:

@@ -84,7 +84,7 @@ def test_nested_values_are_refused_as_those_of_parquet_are(tmp_path: Path) -> No
     for value in ({"a": 1}, ["a"], [[1, 2]], [{"a": 1}]):
         path = write(tmp_path / "x.jsonl", {"x": value, "y": 1}, {"y": 2})
         with pytest.raises(
-            SchemaError, match=r"x\.jsonl: column 'x' has a type that no field can have; leave it out by `columns`"
+            SchemaError, match=r"x\.jsonl: column 'x' has a type that no field can have \(.*\); leave it out by read.columns"
         ):
             open_source("jsonl", path)
         assert read(open_source("jsonl", path, columns=["y"]))["y"].to_pylist() == [1, 2]
@@ -104,7 +104,7 @@ def test_declared_keys_need_not_be_at_the_beginning(tmp_path: Path) -> None:
     ("data", "message"),
     [
         (b"[\n1,\n2]", r"expected a JSON object a line, found none; is it one document or a list\?"),
-        (b"", r"expected a JSON object a line, found none"),
+        (b"", r"expected samples, found 1 empty file"),
         ('{"a": 1}\n'.encode("utf-16"), r"byte order mark of utf-16; set read.options.encoding = 'utf-16'"),
         ('{"a": "ä"}\n'.encode("latin-1"), r"expected text in UTF-8, found b'.*'; set read.options.encoding"),
         (gzip.compress(b'{"a": 1}\n' * 100)[:-9], r"expected a whole compressed file, found damage"),
@@ -115,7 +115,7 @@ def test_what_is_no_such_file_is_told(tmp_path: Path, data: bytes, message: str)
     path.write_bytes(data)
     with pytest.raises(InputError, match=message):
         read(open_source("jsonl", path))
-    with pytest.raises(ConfigError, match=r"\[read.options\] encodign: Extra inputs are not permitted"):
+    with pytest.raises(ConfigError, match=r"no option 'encodign'; did you mean 'encoding'"):
         open_source("jsonl", path, options={"encodign": "utf-16"})
 
 

@@ -143,7 +143,7 @@ def test_a_file_is_a_sample(tmp_path: Path) -> None:
     clean, rejects = Clean(source.schema)(table.combine_chunks().to_batches()[0])
     assert (clean.num_rows, rejects.rows) == (2, [2])
     assert "(2, 4)" in rejects.reasons[0]
-    with pytest.raises(ConfigError, match=r"\[read.options\] sample: Input should be 'row' or 'file'"):
+    with pytest.raises(ConfigError, match=r"\[read.options\] of format 'npy': sample: Input should be 'row' or 'file'"):
         open_source("npy", tmp_path, options={"sample": "rows"})
 
 

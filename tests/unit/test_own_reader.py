@@ -11,9 +11,11 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
+from shardwright.config import Config
 from shardwright.errors import ConfigError, InputError
 from shardwright.sources import AT, InputFile, Reader, open_source
 from shardwright.sources.base import Source
+from shardwright.spark.pipeline import work_of
 from shardwright.stages.read import AddKeys
 from tests.conftest import ROOT
 
@@ -55,6 +57,28 @@ def test_the_example(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(InputError, match=r"a.probe: expected a header of 4 channels, found b'PROBE1\\x03'"):
         open_source(EXAMPLE, path, options={"channels": 4})
     assert (ROOT / "docs/examples/own_reader.py").read_text() in (ROOT / "docs/formats.md").read_text()
+
+
+def test_its_code_and_options_are_part_of_the_configuration(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    probe(tmp_path / "a.probe", [1, 1])
+    read = {"format": EXAMPLE, "path": str(tmp_path), "options": {"channels": 3}}
+    values: dict[str, Any] = {"name": "t", "read": read, "shard": {"count": 1}}
+    work = work_of(Config.model_validate(values))
+    assert work.own_code == (EXAMPLE,)
+    assert work.configuration["read"] == {"format": EXAMPLE, "options": {"channels": 3}}
+    again = work_of(Config.model_validate(values | {"split": {"seed": 0}, "clean": {"decode": True}}))  # what they are anyway
+    assert (again.configuration_sha256, again.attempt) == (work.configuration_sha256, work.attempt)
+    monkeypatch.setattr("shardwright.spark.work.code_sha256", lambda target: f"of edited {target}")
+    assert work_of(Config.model_validate(values)).configuration_sha256 != work.configuration_sha256
+
+
+def test_other_options_are_another_configuration(tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_text("x,y\n1,NA\n2,b\n")
+    found = set()
+    for options in ({}, {"null_strings": True}, {"null_values": ["NA"]}):
+        read = {"format": "csv", "path": str(tmp_path / "a.csv"), "options": options, "fields": {"y": {"dtype": "string"}}}
+        found.add(work_of(Config.model_validate({"name": "t", "read": read, "shard": {"count": 1}})).configuration_sha256)
+    assert len(found) == 3
 
 
 def test_what_can_not_be_imported(tmp_path: Path) -> None:

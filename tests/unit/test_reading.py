@@ -146,6 +146,33 @@ def test_a_rejected_string_that_is_no_utf_8_is_kept_as_bytes(tmp_path: Path) -> 
     assert (row["sample_s"], row["source"]) == (b"\xff", "in#0")
 
 
+def test_samples_refused_by_several_stages_lie_in_one_file_as_they_were_read(tmp_path: Path) -> None:
+    """Fields may have the names of what is told of them, and a stage after `clean` gets arrays as bytes."""
+    names = ("stage", "field", "reason", "source", "v")
+    kinds = {"v": {"dtype": "float32", "shape": (2,)}}
+    schema = Schema(fields=tuple(Field.model_validate({"name": n, "dtype": "string", **kinds.get(n, {})}) for n in names))
+    texts = [b"ok", b"", b"\xff", b"last"]
+    given = {name: pa.array(texts).view(pa.string()) for name in names[1:]} | {"stage": pa.array(["train", "a b", "c", "no!"])}
+    given |= {"v": pa.array([[1.0, 2.0], [3.0, float("nan")], [5.0, 6.0], [7.0, 8.0]]), SOURCE: pa.array(list("0123"))}
+    whole = pa.RecordBatch.from_pydict(given)
+    for name in ("data", "index", "quarantine"):
+        (tmp_path / name).mkdir()
+    read = ReadPass(
+        rows=_Batches((whole.slice(0, 2), whole.slice(2, 1), whole.slice(3))),
+        maps=(AddKeys(schema), Clean(schema), Split(schema, SplitOptions(column="stage"))),
+        schema=schema, exchange=StagedExchange(tmp_path / "data"), directory=tmp_path, seed=3,
+    )  # fmt: skip
+    (answer,) = read(iter(()))
+    report = ReadReport.from_json(answer["report"][0].as_py())
+    rows = pq.read_table(tmp_path / "quarantine" / report.quarantine_files[0]).to_pylist()
+    assert [(row["stage"], row["field"], row["source"]) for row in rows] == [
+        ("clean", "v", "1"), ("clean", "field", "2"), ("split", "stage", "3"),
+    ]  # fmt: skip
+    assert [row["sample_stage"] for row in rows] == ["a b", "c", "no!"]
+    assert [row["sample_source"] for row in rows] == [b"", b"\xff", b"last"]
+    np.testing.assert_equal([row["sample_v"] for row in rows], [[3.0, float("nan")], [5.0, 6.0], [7.0, 8.0]])
+
+
 def test_nothing_to_read(tmp_path: Path) -> None:
     report = run(tmp_path)
     assert (report.read, report.samples, report.quarantine_files) == (0, Counter(), [])

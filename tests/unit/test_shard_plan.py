@@ -100,7 +100,7 @@ def test_too_few_samples() -> None:
         plan_shards(sizes, ShardOptions(count=4))
     assert str(caught.value) == (
         "expected at least as many samples as shards in every split, but 'test' has 2 for 4, 'validation' has 3 for 4; lower "
-        "shard.count, set shard.per_split, or change split.fractions"
+        "shard.count, set shard.per_split, or choose other splits (split.fractions; --splits of a reshard)"
     )
     with pytest.raises(BalanceError, match="there are no samples left"):
         plan_shards({}, ShardOptions(count=1))

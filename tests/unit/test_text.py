@@ -40,7 +40,7 @@ def test_what_is_no_text_is_told_or_rejected(tmp_path: Path) -> None:
     path.write_bytes(b"\x89PNG\r\n\x1a\n\0\0\0")
     with pytest.raises(InputError, match=r"found zero bytes; is it UTF-16"):
         open_source("text", path)
-    with pytest.raises(ConfigError, match=r"\[read.options\] sample: Input should be 'line' or 'file'"):
+    with pytest.raises(ConfigError, match=r"\[read.options\] of format 'text': sample: Input should be 'line' or 'file'"):
         open_source("text", path, options={"sample": "word"})
 
 

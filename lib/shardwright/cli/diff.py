@@ -55,7 +55,11 @@ def _show(console: Console, found: Difference) -> None:
 
 
 def _samples(found: Samples) -> str:
-    changed = "values not compared (--values)" if found.changed is None else f"{found.changed:,} with other values"
+    changed = (
+        "values not compared (--values: those of fields that both have)"
+        if found.changed is None
+        else f"{found.changed:,} with other values"
+    )
     return (
         f"samples: {found.before:,} -> {found.after:,}: {found.added:,} added, {found.removed:,} removed, "
         f"{found.moved:,} in another split, {changed}"

@@ -39,6 +39,7 @@ EXTRAS = {
     "jax": {"jax": "0.5.3"},
 }
 """Lowest version of each package of an extra."""
+_WORKERS_IMPORT = "numpy, pandas, pyarrow, xxhash"
 _LOW_DISK = 2 * 2**30
 _LOW_MEMORY = 2 * 2**30
 _SECONDS = 30
@@ -61,7 +62,7 @@ def environment() -> Iterator[Finding]:
     yield _memory()
     cache = os.environ.get("XDG_CACHE_HOME", "~/.cache")
     yield _disk("cache", Path(cache).expanduser())
-    yield _disk("temporary files", Path(os.environ.get("SPARK_LOCAL_DIRS", tempfile.gettempdir()).split(",")[0]))
+    yield _temporary_files()
     yield _encoding()
 
 
@@ -136,15 +137,20 @@ def _spark_variables() -> Iterator[Finding]:
         yield Finding("ok" if _same_python() else "warning", "PYSPARK_PYTHON", "not set", "" if _same_python() else advice)
         return
     told = (_output([python, "-c", "import sys; print('%d.%d' % sys.version_info[:2])"]) or "").strip()
-    advice = f"workers and driver need the same Python ({mine}): set it to {sys.executable}"
+    advice = f"workers and driver need the same Python ({mine}) and packages: set it to {sys.executable}"
     found = f"{python} is Python {told}" if told else f"{python} does not run"
-    yield Finding("ok" if told == mine else "problem", "PYSPARK_PYTHON", found, "" if told == mine else advice)
+    fit = told == mine
+    if fit and _output([python, "-c", f"import {_WORKERS_IMPORT}"]) is None:
+        fit, found = False, f"{found}, and can't import {_WORKERS_IMPORT}"
+    yield Finding("ok" if fit else "problem", "PYSPARK_PYTHON", found, "" if fit else advice)
 
 
 def _same_python() -> bool:
-    """Whether the python3 that workers take is this one."""
-    other = shutil.which("python3")
-    return other is not None and Path(other).resolve() == Path(sys.executable).resolve()
+    """Whether the python3 that workers take is this one: of this environment too, whose python links to another."""
+    other, mine = shutil.which("python3"), Path(sys.executable)
+    return (
+        other is not None and Path(other).resolve() == mine.resolve() and Path(other).parent.resolve() == mine.parent.resolve()
+    )
 
 
 def _cores() -> int:
@@ -171,6 +177,15 @@ def _disk(what: str, path: Path) -> Finding:
     return Finding(
         "warning" if low else "ok", f"disk for {what}", f"{size(free)} free at {path}", "free some space" if low else ""
     )
+
+
+def _temporary_files() -> Finding:
+    try:
+        return _disk("temporary files", Path((os.environ.get("SPARK_LOCAL_DIRS") or tempfile.gettempdir()).split(",")[0]))
+    except FileNotFoundError as error:  # Python has tried to write in each that it knows
+        return Finding(
+            "problem", "disk for temporary files", str(error), "free some space, or set TMPDIR to a directory with some"
+        )
 
 
 def _encoding() -> Finding:

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from shardwright.cli.output import Finding, size
-from shardwright.errors import CorruptError, FormatVersionError
+from shardwright.errors import CorruptError, FormatVersionError, StorageError
 from shardwright.format.layout import LATEST, LOCK, STAGING, version_number
 from shardwright.format.versions import published_versions, read_index, read_latest, read_manifest
 from shardwright.reader.verify_part import parts_of
@@ -31,7 +31,7 @@ def health(url: str) -> Iterator[Finding]:
             yield Finding("warning", name, "no manifest: this version does not exist", "delete the directory")
     for version in versions:
         yield _version(storage, version)
-    if isinstance(storage, LocalStorage):
+    if isinstance(storage, LocalStorage) and storage.local_path().is_dir():
         yield from _lock(storage)
         yield from _staging(storage)
 
@@ -40,7 +40,7 @@ def _latest(storage: Storage, versions: list[str]) -> Finding:
     mend = f"run the job that made {versions[-1]} again: it writes {LATEST}, and nothing else"
     try:
         latest = read_latest(storage)
-    except CorruptError as error:
+    except (CorruptError, StorageError) as error:
         return Finding("problem", LATEST, str(error), mend)
     if latest is None or latest not in versions:
         return Finding("problem", LATEST, f"names {latest}, which does not exist" if latest else "missing", mend)
@@ -57,7 +57,7 @@ def _version(storage: Storage, version: str) -> Finding:
         parts = parts_of(read_index(storage, version, manifest))
     except FormatVersionError as error:
         return Finding("problem", version, str(error), "upgrade shardwright")
-    except CorruptError as error:
+    except (CorruptError, StorageError) as error:
         return Finding("problem", version, str(error), mend)
     expected = [file for part in parts for file in part.files]
     expected += [split.common_metadata for split in manifest.content.splits.values()]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Annotated
 
 import typer
@@ -18,11 +19,15 @@ from shardwright.transforms import describe, describe_compression
 def inspect(
     url: Annotated[str, typer.Argument(help="The dataset: a path or URL.")],
     version: Annotated[str, typer.Option(help="A version such as v000003, or latest.")] = "latest",
+    as_json: Annotated[bool, typer.Option("--json", help="The whole manifest as JSON.")] = False,
 ) -> None:
     """Show a dataset's splits, samples per shard, fields, statistics, plan and lineage."""
     storage = open_storage(url)
     name, manifest = read_manifest(storage, version)
     console = out()
+    if as_json:
+        console.print(json.dumps(json.loads(manifest.to_json()), indent=2, ensure_ascii=False))
+        return
     console.print(f"{storage.url} {name}")
     console.print(f"content_id {manifest.content_id}")
     console.print(f"created {manifest.provenance.created} by {manifest.provenance.user} on {manifest.provenance.host}\n")
@@ -66,14 +71,15 @@ def _numbers(values: tuple[float | int | None, ...]) -> str:
 
 def _plan(console: Console, manifest: Manifest) -> None:
     plan, lineage = manifest.content.plan, manifest.lineage
+    order = f"in the order of {', '.join(plan.order_by)}" if plan.order_by else plan.order
     console.print(
-        f"plan: {plan.order}, seed {plan.seed}, remainder {plan.remainder}, blocks of {plan.block_samples} samples, windows of "
+        f"plan: {order}, seed {plan.seed}, remainder {plan.remainder}, blocks of {plan.block_samples} samples, windows of "
         f"{plan.window_blocks} blocks"
     )
     counts = lineage.counts
+    became = [f"{name} {getattr(counts, name):,}" for name in ("published", "quarantined", "dropped", "carried", "filtered")]
     console.print(
-        f"lineage: read {counts.read:,} + padded {counts.padded:,} = published {counts.published:,} + quarantined "
-        f"{counts.quarantined:,} + dropped {counts.dropped:,}; parent {lineage.parent or 'none'}"
+        f"lineage: read {counts.read:,} + padded {counts.padded:,} = {' + '.join(became)}; parent {lineage.parent or 'none'}"
     )
     for source in lineage.inputs[:10]:
         console.print(f"  {source.path}" + (f" ({size(source.bytes)})" if source.bytes is not None else ""))

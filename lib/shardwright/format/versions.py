@@ -44,7 +44,10 @@ def read_manifest(storage: Storage, version: str = "latest") -> tuple[str, Manif
     if version == "latest":
         latest = _latest(storage)
         if latest is None:
-            raise DatasetNotFoundError(f"no dataset at {storage.url}: it has no {LATEST}; {_known(storage)}")
+            raise DatasetNotFoundError(
+                f"no dataset at {storage.url}: expected the directory that holds {LATEST} and v000001, …; it has no {LATEST}, "
+                f"{_known(storage)}"
+            )
         version, content_id = latest
     name = f"{version}/{MANIFEST}"
     if version_number(version) is None:
@@ -87,7 +90,7 @@ def _latest(storage: Storage) -> tuple[str, str] | None:
     with _clear_errors(storage, LATEST):
         try:
             data = storage.read(LATEST)
-        except FileNotFoundError:
+        except (FileNotFoundError, NotADirectoryError):
             return None
     try:
         latest = json.loads(data)

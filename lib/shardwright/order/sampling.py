@@ -29,6 +29,8 @@ from shardwright.order.epoch import Plan
 
 I64 = npt.NDArray[np.int64]
 F64 = npt.NDArray[np.float64]
+_LEAST = 2 * float(np.finfo(np.float64).tiny)
+"""Below this, (1 - 2^-53) times a sum of weights may round up to the sum, which is past the last sample."""
 
 
 @dataclass(frozen=True)
@@ -111,8 +113,9 @@ def check_weights(weights: npt.NDArray[Any], samples: int) -> F64:
         )
     with np.errstate(over="ignore"):
         total = float(np.cumsum(checked)[-1]) if samples else 0.0
-    if not 0 < total < float("inf"):
-        raise ConfigError([f"sampling: the {samples} weights add up to {total}: expected a finite number above 0"])
+    if not _LEAST <= total < float("inf"):
+        expected = f"expected a finite number above 0 (at least {_LEAST:.3g})"
+        raise ConfigError([f"sampling: the {samples} weights add up to {total}: {expected}"])
     return checked
 
 

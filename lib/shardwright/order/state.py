@@ -36,10 +36,10 @@ class LoaderState(BaseModel):
     samples_consumed: _Count
 
     @classmethod
-    def parse(cls, state: dict[str, Any]) -> LoaderState:
+    def parse(cls, state: object) -> LoaderState:
         """The state in a dict, as `to_json` gave it. Raises StateError for anything else, or one from a newer shardwright."""
-        version = state.get("format_version")
-        if not isinstance(version, int):
+        version = state.get("format_version") if isinstance(state, dict) else None
+        if not isinstance(version, int) or version < 1:
             raise StateError(f"expected a loader state with a format_version, found {str(state)[:200]}")
         if version > STATE_VERSION:
             raise StateError(

@@ -89,6 +89,8 @@ def _open_column(catalog: Catalog, schema: Schema, name: str, files: VersionFile
 
 def check_names(schema: Schema, columns: Sequence[str] | None, *, padded: bool) -> tuple[str, ...]:
     """The columns to read: all fields for None. Raises SchemaError for names that are unknown, twice, or would collide."""
+    if isinstance(columns, str):
+        raise SchemaError(f"columns: expected a sequence of names such as [{columns!r}], found {columns!r}")
     names = schema.names if columns is None else tuple(columns)
     for name in names:
         if name == layout.PAD and not padded:

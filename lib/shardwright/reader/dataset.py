@@ -15,7 +15,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from shardwright.errors import MissingDependencyError
+from shardwright.errors import ConfigError, MissingDependencyError
 from shardwright.format.batch import mask_name
 from shardwright.format.canonical import canonical_sha256
 from shardwright.format.manifest import Manifest
@@ -27,7 +27,7 @@ from shardwright.reader.columns import HIDDEN, Batch, Columns, check_names, open
 from shardwright.reader.damage import read_located
 from shardwright.reader.files import VersionFiles
 from shardwright.reader.loader import Loader
-from shardwright.reader.normalise import inverse, normalising
+from shardwright.reader.normalise import check_normalise, inverse, normalising
 from shardwright.reader.options import LoaderOptions, OnError
 from shardwright.reader.where import find
 from shardwright.schema import Field, Schema
@@ -86,9 +86,9 @@ class Dataset(Sequence[dict[str, Any]]):
 
     @property
     def schema(self) -> Schema:
-        """The fields that are read."""
+        """The fields that are read: none, where only ``_key`` or ``_pad`` are."""
         schema = self.source.schema
-        return Schema(fields=tuple(schema[name] for name in self.source.names if name not in HIDDEN))
+        return Schema.model_construct(fields=tuple(schema[name] for name in self.source.names if name not in HIDDEN))
 
     @property
     def statistics(self) -> dict[str, FieldStatistics]:
@@ -161,8 +161,10 @@ class Dataset(Sequence[dict[str, Any]]):
     def iter_arrow(self, batch_size: int = 1024, *, encoded: bool = False) -> Iterator[pa.Table]:
         """The samples in order as Arrow tables of `batch_size` rows; `encoded`: pictures as their stored bytes.
 
-        `shardwright.reader.arrow` says what each field becomes.
+        `shardwright.reader.arrow` says what each field becomes. Raises ConfigError unless `batch_size` is at least 1.
         """
+        if batch_size < 1:
+            raise ConfigError([f"batch_size: expected at least 1, found {batch_size!r}"])
         chosen = self.reading(encoded=encoded)
         for start in range(0, len(self), batch_size):
             yield arrow_table(chosen.take(range(start, min(start + batch_size, len(self)))), chosen.schema)
@@ -196,8 +198,7 @@ class Dataset(Sequence[dict[str, Any]]):
 
         Raises SchemaError for a field in `normalise` that can't be normalised, or values that no transform gives.
         """
-        fields = normalise if isinstance(normalise, bool) else tuple(normalise)
-        return inverse(self, batch, normalising(self, fields))
+        return inverse(self, batch, normalising(self, check_normalise(normalise)))
 
     def loader(
         self,
@@ -228,10 +229,9 @@ class Dataset(Sequence[dict[str, Any]]):
 
         Raises ConfigError for options that can't be, WorldError where ranks, nodes, shards and samples don't fit together.
         """
-        fields = normalise if isinstance(normalise, bool) else tuple(normalise)
         options = LoaderOptions(
             batch_size=batch_size, world=World.from_env() if world is None else world, seed=seed, shuffle=shuffle,
-            window_blocks=window_blocks, last=last, epochs=epochs, normalise=fields, transform=transform,
+            window_blocks=window_blocks, last=last, epochs=epochs, normalise=check_normalise(normalise), transform=transform,
             node_local=node_local, on_error=on_error, sampling=sampling, samples_per_epoch=samples_per_epoch,
         )  # fmt: skip
         return Loader(self, options)
@@ -245,7 +245,7 @@ class Dataset(Sequence[dict[str, Any]]):
             return None
         chosen = self._selection
         if isinstance(chosen, range):
-            indexes: object = [chosen.start, len(chosen), chosen.step]
+            indexes: object = [chosen.start, len(chosen), chosen.step if len(chosen) > 1 else 1]
         else:
             indexes = None if chosen is None else hashlib.sha256(chosen.astype("<i8").tobytes()).hexdigest()
         return canonical_sha256({"shards": list(catalog.shards), "indexes": indexes})

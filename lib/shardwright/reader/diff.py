@@ -32,7 +32,8 @@ Change = tuple[Any, Any]
 class Samples:
     """What became of the samples, pads left out: of the first version `removed`, and of the second `added`.
 
-    `moved` of those in both are in another split, `changed` have other values (None: values were not compared).
+    `moved` of those in both are in another split, `changed` have other values (None: values were not compared, or no field
+    is the same in both).
     """
 
     before: int
@@ -140,8 +141,8 @@ def _samples(one: _Version, two: _Version, *, values: bool) -> Samples:
     both = _in_both(before, after, ["key"])
     same_split = _in_both(before, after, ["key", "split"])
     changed = None
-    if values:
-        names = _comparable(one.manifest.content.dataset_schema, two.manifest.content.dataset_schema)
+    names = _comparable(one.manifest.content.dataset_schema, two.manifest.content.dataset_schema)
+    if values and names:
         changed = both - _in_both(one.values(names), two.values(names), ["key", "value"])
     return Samples(
         before=len(before), after=len(after), added=len(after) - both, removed=len(before) - both, moved=both - same_split,

@@ -107,15 +107,20 @@ class Values:
     """
 
     def __init__(self, column: Column, field: Field | None) -> None:
-        self._field, self._physical = field, column.physical_dtype
-        self._width = column.stride - len(column.header)
+        self._dtype = np.dtype(np.uint8) if field is None else field.numpy_dtype
+        self._stored = self._dtype if column.physical_dtype is None else np.dtype(column.physical_dtype)
+        width = column.stride - len(column.header)
+        self._shape = (width,) if field is None else tuple(size or 0 for size in field.shape)
+        encoded = field is not None and field.codec is not None and field.codec.name not in ("npy", "raw")
+        self._decode = functools.partial(decode_block, field) if field is not None and encoded else None
+        self._width = width
 
     def __call__(self, data: npt.NDArray[Any]) -> npt.NDArray[Any]:
         """The values whose bytes are `data`, contiguous; no copy where they are stored as they are."""
-        if self._field is not None and self._physical is not None:
-            return data.view(self._physical).reshape(len(data)).astype(self._field.numpy_dtype, copy=False)
-        cells = data.view(np.uint8).reshape(len(data), self._width)
-        return cells if self._field is None else decode_block(self._field, cells)
+        if self._decode is not None:
+            return self._decode(data.view(np.uint8).reshape(len(data), self._width))
+        values = data.view(self._stored).reshape(len(data), *self._shape)
+        return values if self._stored == self._dtype else values.astype(self._dtype)
 
 
 @functools.cache

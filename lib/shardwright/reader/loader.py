@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import logging
 import time
 from collections.abc import Iterable, Iterator
@@ -50,12 +51,6 @@ class _Draw:
     """Of each column, what it needs to know to fetch them."""
     padded: npt.NDArray[np.bool_] | None
 
-    def __getitem__(self, rows: slice) -> _Draw:
-        return _Draw(
-            positions=self.positions[rows], indexes=self.indexes[rows], located=[places[rows] for places in self.located],
-            padded=None if self.padded is None else self.padded[rows],
-        )  # fmt: skip
-
 
 class Loader(Iterable[Batch]):
     """Batches for one rank, made by `Dataset.loader`.
@@ -68,11 +63,14 @@ class Loader(Iterable[Batch]):
         self.dataset = dataset
         self.options = options
         self._plan = dataset.plan(options.seed, options.shuffle, options.window_blocks)
-        self._sampler = None
+        self._sampler = self._sampling = None
         if options.sampling is not None:
             per_epoch = options.samples_per_epoch or len(dataset)
             self._plan = dataclasses.replace(self._plan, shuffle="global", shards=(0,), samples=(per_epoch,))
             self._sampler = open_sampler(dataset, options.sampling, self._plan)
+            self._sampling = describe_sampling(options.sampling, per_epoch)  # now: hashing weights takes its time
+        elif options.shuffle == "window" and (order_by := dataset.manifest.content.plan.order_by):
+            _warn_of_window(self._plan.content_id, order_by)
         self._position = (0, 0)
         self._metrics = Metrics()
         self._normalising = normalising(dataset, options.normalise)
@@ -134,6 +132,8 @@ class Loader(Iterable[Batch]):
 
     def state_at(self, samples_consumed: int, *, epoch: int) -> dict[str, Any]:
         """The state after `samples_consumed` samples of `epoch` by all ranks together, whatever this loader has handed out."""
+        if epoch < 0:
+            raise StateError(f"epoch {epoch}: epochs count from 0")
         self._check_consumed(samples_consumed)
         position = (epoch, samples_consumed) if len(self._batches(samples_consumed)) else (epoch + 1, 0)
         return self._state(*position).to_json()
@@ -153,11 +153,10 @@ class Loader(Iterable[Batch]):
 
     def _state(self, epoch: int, samples_consumed: int) -> LoaderState:
         options, plan = self.options, self._plan
-        sampling = None if options.sampling is None else describe_sampling(options.sampling, plan.total)
         return LoaderState(
             content_id=plan.content_id, split=self.dataset.source.catalog.split, selection=self.dataset.selection,
-            seed=options.seed, shuffle=options.shuffle if sampling is None else "global",
-            window_blocks=plan.window_blocks if plan.shuffle == "window" else None, sampling=sampling,
+            seed=options.seed, shuffle=options.shuffle if self._sampling is None else "global",
+            window_blocks=plan.window_blocks if plan.shuffle == "window" else None, sampling=self._sampling,
             epoch=epoch, samples_consumed=samples_consumed,
         )  # fmt: skip
 
@@ -185,7 +184,7 @@ class Loader(Iterable[Batch]):
                 draw = self._draw(epoch, batches, number * size, number * size + chunk)
             if self._position != position:
                 raise RuntimeError("this loader was iterated elsewhere, or its state was changed, during the iteration")
-            batch = self._read(epoch, draw[start : start + size])
+            batch = self._read(epoch, draw, slice(start, start + size))
             after = batches.consumed_after(number)
             self._position = position = (epoch + 1, 0) if after is None else (epoch, after)
             if after is None:
@@ -210,23 +209,23 @@ class Loader(Iterable[Batch]):
             return self.dataset.at(EpochOrder(self._plan, epoch), positions)
         return self.dataset.on_disk(self._sampler(epoch, positions))
 
-    def _read(self, epoch: int, draw: _Draw) -> Batch:
+    def _read(self, epoch: int, draw: _Draw, rows: slice) -> Batch:
         columns, seconds, began = self.dataset.source.columns, self._metrics.seconds, time.perf_counter()
         try:
-            fetched = columns.fetch(draw.located)
+            fetched = columns.fetch([places[rows] for places in draw.located])
             fetch_end = time.perf_counter()
             batch = columns.decode(fetched)
         except DecodeError:
-            batch = self._read_damaged(epoch, draw)
+            batch = self._read_damaged(epoch, draw.positions[rows], draw.indexes[rows])
             fetch_end = time.perf_counter()
         decode_end = time.perf_counter()
         self._metrics.bytes += sum(map(_nbytes, batch.values()))
-        self._metrics.samples += len(draw.positions)
+        self._metrics.samples += len(draw.positions[rows])
         self._metrics.batches += 1
         for name, normalise in self._normalise.items():
             batch[name] = normalise(batch[name])
         if draw.padded is not None:
-            batch[PAD] = draw.padded | batch[PAD] if PAD in batch else draw.padded
+            batch[PAD] = draw.padded[rows] | batch[PAD] if PAD in batch else draw.padded[rows]
         if self.options.transform is not None:
             batch = self.options.transform(batch)
         seconds["fetch"] += fetch_end - began
@@ -234,13 +233,13 @@ class Loader(Iterable[Batch]):
         seconds["transform"] += time.perf_counter() - decode_end
         return batch
 
-    def _read_damaged(self, epoch: int, draw: _Draw) -> Batch:
+    def _read_damaged(self, epoch: int, positions: I64, indexes: I64) -> Batch:
         """The batch with substitutes for what can't be decoded, or the error that names it."""
         source = self.dataset.source
-        indexes = draw.indexes.copy()
+        indexes = indexes.copy()
         if self.options.on_error == "replace":
             for row, problem in damaged_rows(source, indexes).items():
-                indexes[row] = self._substitute(epoch, int(draw.positions[row]), problem)
+                indexes[row] = self._substitute(epoch, int(positions[row]), problem)
         return read_located(source, indexes, source.columns.locate(indexes))
 
     def _substitute(self, epoch: int, position: int, problem: str) -> int:
@@ -254,6 +253,15 @@ class Loader(Iterable[Batch]):
                     _log.warning("%s; another sample takes its place (%d so far)", problem, metrics.replaced)
                 return int(index)
         raise DecodeError(f"{problem}; none of {_TRIES} other samples of its shard can be decoded either")
+
+
+@functools.cache  # once for each dataset
+def _warn_of_window(content_id: str, order_by: tuple[str, ...]) -> None:  # noqa: ARG001 - the cache's
+    _log.warning(
+        "the samples lie in the order of %s, and shuffle='window' is for samples that were shuffled when they were written: "
+        "say shuffle='none' to read them in order, 'global' to shuffle them well",
+        ", ".join(order_by),
+    )
 
 
 def _check_node_local(dataset: Dataset, world: World) -> None:

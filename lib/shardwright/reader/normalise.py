@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -16,6 +16,13 @@ from shardwright.transforms import inverse as inverse_values
 
 if TYPE_CHECKING:
     from shardwright.reader.dataset import Dataset
+
+
+def check_normalise(wanted: bool | Sequence[str]) -> bool | tuple[str, ...]:
+    """`wanted`, or SchemaError for a text where a sequence of names is expected."""
+    if isinstance(wanted, str):
+        raise SchemaError(f"normalise: expected True or a sequence of names such as [{wanted!r}], found {wanted!r}")
+    return wanted if isinstance(wanted, bool) else tuple(wanted)
 
 
 def normalising(dataset: Dataset, wanted: bool | tuple[str, ...]) -> dict[str, Affine]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 
 import pyarrow.compute as pc
@@ -18,7 +19,7 @@ from shardwright.storage import open_storage
 
 
 def open_dataset(
-    url: str,
+    url: str | os.PathLike[str],
     *,
     split: str | None = None,
     version: str = "latest",
@@ -37,6 +38,7 @@ def open_dataset(
     CorruptError when manifest or index are not what was published, FormatVersionError when they are from a newer shardwright,
     StorageError when the file system refuses, and what `Dataset.where` raises.
     """
+    url = os.fspath(url)
     storage = open_storage(url)
     name, manifest = read_manifest(storage, version)
     place = f"{storage.url}/{name}"

@@ -7,20 +7,21 @@ import inspect
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeVar
 
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 
 from shardwright.errors import ConfigError, ShardwrightError
 from shardwright.schema import suggest
 from shardwright.sources.base import AT, BATCH_BYTES, REJECT, InputFile, Reader, Source, Task
-from shardwright.sources.columns import Declaration
-from shardwright.sources.csv import open_csv
+from shardwright.sources.columns import Asked, Declaration
+from shardwright.sources.csv import CsvOptions, open_csv
 from shardwright.sources.files import Paths, find_files
 from shardwright.sources.idx import open_idx
-from shardwright.sources.images import open_images
+from shardwright.sources.images import ImagesOptions, open_images
 from shardwright.sources.jsonl import open_jsonl
-from shardwright.sources.npy import open_npy, open_npz
+from shardwright.sources.lines import TextOptions
+from shardwright.sources.npy import NpyOptions, open_npy, open_npz
 from shardwright.sources.tables import open_tables
-from shardwright.sources.text import open_text_files
+from shardwright.sources.text import PlainTextOptions, open_text_files
 from shardwright.sources.whole import open_any_files
 
 _T = TypeVar("_T")
@@ -39,17 +40,17 @@ __all__ = [
     "open_source",
 ]
 
-_OPENERS: dict[str, Callable[..., Source]] = {
-    "csv": open_csv,
-    "files": open_any_files,
-    "idx": open_idx,
-    "images": open_images,
-    "jsonl": open_jsonl,
-    "npy": open_npy,
-    "npz": open_npz,
-    "text": open_text_files,
+_OPENERS: dict[str, tuple[Callable[..., Source], type[BaseModel] | None]] = {
+    "csv": (open_csv, CsvOptions),
+    "files": (open_any_files, None),
+    "idx": (open_idx, None),
+    "images": (open_images, ImagesOptions),
+    "jsonl": (open_jsonl, TextOptions),
+    "npy": (open_npy, NpyOptions),
+    "npz": (open_npz, None),
+    "text": (open_text_files, PlainTextOptions),
 }
-"""Formats that cut their input themselves: called with the files, `fields`, `columns` and the options."""
+"""Formats that cut their input themselves: called with the files, what is asked of them, and the options, if there are any."""
 _READERS: dict[str, str] = {
     "avro": "shardwright.sources.avro:AvroReader",
     "orc": "shardwright.sources.orc:OrcReader",
@@ -70,26 +71,30 @@ def open_source(
     *,
     fields: Mapping[str, Declaration] | None = None,
     columns: Sequence[str] | None = None,
+    rename: Mapping[str, str] | None = None,
     options: Mapping[str, Any] | None = None,
 ) -> Source:
     """Find the files of an input and look at their headers.
 
     `format` is one of `FORMATS`, or names a `Reader` as "pkg.mod:Class". `fields` declares dtype, shape, codec and nullability
-    of fields by name, over what the format says; `columns` names the only fields to read, in that order; `options` are the
-    format's own.
+    of fields by name, over what the format says; `columns` names the only fields to read, in that order; `rename` gives fields
+    other names than their columns have, new name to old, and all else goes by the new ones; `options` are the format's own.
 
     Raises ConfigError for an unknown format or option, InputError for files that are not what they claim to be,
     InputNotFoundError where there is nothing to read, SchemaError for fields that can't be.
     """
     check_format(format)
     given = dict(options or {})
+    asked = Asked(fields or {}, columns, rename or {})
     if format in _OPENERS:
-        opener = _OPENERS[format]
-        return _with_options(format, lambda: opener(find_files(paths), fields=fields, columns=columns, **given))
+        opener, model = _OPENERS[format]
+        _check_known(format, list(model.model_fields) if model else [], given)
+        checked = [_with_options(format, lambda: model(**given))] if model else []
+        return opener(find_files(paths), asked, *checked)
     kind = _load(_READERS.get(format, format))
-    _check_options(format, kind, given)
+    _check_parameters(format, kind, given)
     reader = _with_options(format, lambda: kind(**given))
-    return open_tables(reader, find_files(paths), expected=f"{format} files", fields=fields, columns=columns)
+    return open_tables(reader, find_files(paths), asked, expected=f"{format} files")
 
 
 def check_format(format: str) -> None:  # noqa: A002
@@ -122,19 +127,20 @@ def _load(target: str) -> type[Reader]:
     raise ConfigError([f"{where}: the module {module!r} {what}; {offered}"])
 
 
-def _check_options(format: str, reader: type[Reader], given: Mapping[str, Any]) -> None:  # noqa: A002
+def _check_parameters(format: str, reader: type[Reader], given: Mapping[str, Any]) -> None:  # noqa: A002
     """Raise ConfigError for options that the reader does not have, and for those that it can't do without."""
     parameters = inspect.signature(reader).parameters
     if any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters.values()):
         return
+    needed = [name for name, parameter in parameters.items() if parameter.default is parameter.empty]
+    _check_known(format, list(parameters), given, needed)
+
+
+def _check_known(format: str, known: list[str], given: Mapping[str, Any], needed: Sequence[str] = ()) -> None:  # noqa: A002
     where = f"[read.options] of format {format!r}"
-    problems = [
-        f"{where}: no option {name!r}; {suggest(name, list(parameters)) if parameters else 'it has none'}"
-        for name in given
-        if name not in parameters
-    ]
-    missing = [name for name, parameter in parameters.items() if parameter.default is parameter.empty and name not in given]
-    problems += [f"{where}: the option {name!r} is required" for name in missing]
+    unknown = [name for name in given if name not in known]
+    problems = [f"{where}: no option {name!r}; {suggest(name, known) if known else 'it has none'}" for name in unknown]
+    problems += [f"{where}: the option {name!r} is required" for name in needed if name not in given]
     if problems:
         raise ConfigError(problems)
 
@@ -145,7 +151,13 @@ def _with_options(format: str, make: Callable[[], _T]) -> _T:  # noqa: A002
     except ShardwrightError:
         raise
     except ValidationError as error:
-        problems = [f"[read.options] {'.'.join(map(str, e['loc']))}: {e['msg']} (format {format!r})" for e in error.errors()]
-        raise ConfigError(problems) from error
+        raise ConfigError([f"[read.options] of format {format!r}: {_problem(dict(one))}" for one in error.errors()]) from error
     except (TypeError, ValueError) as error:
         raise ConfigError([f"[read.options] of format {format!r}: {error}"]) from error
+
+
+def _problem(detail: dict[str, Any]) -> str:
+    """What pydantic found wrong with an option, in our words."""
+    key = ".".join(map(str, detail["loc"]))
+    message = "no such option" if detail["type"] == "extra_forbidden" else str(detail["msg"]).removeprefix("Value error, ")
+    return f"{key}: {message}" if key else message

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import zipfile
 import zlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, closing
 from dataclasses import dataclass, replace
 from typing import Any
@@ -18,7 +18,7 @@ from shardwright.errors import InputError, SchemaError
 from shardwright.format.layout import sample_type
 from shardwright.schema import Field, Schema
 from shardwright.sources.base import BATCH_BYTES, InputFile, Task
-from shardwright.sources.columns import Declaration, Rename, declare, rename_columns
+from shardwright.sources.columns import Asked, declare
 from shardwright.sources.files import check_unchanged
 
 _SOURCE_BYTES = 64
@@ -146,10 +146,7 @@ class ArraySource:
 
 def open_arrays(
     sets: Sequence[tuple[ArrayFile, ...]],
-    *,
-    fields: Mapping[str, Declaration] | None = None,
-    columns: Sequence[str] | None = None,
-    rename: Rename | None = None,
+    asked: Asked,
 ) -> ArraySource:
     """Sets of arrays of the same fields as one source.
 
@@ -159,9 +156,9 @@ def open_arrays(
     for members in sets:
         _check_set(members, sets[0])
     where = sets[0][0].file.path
-    names = rename_columns({member.field: member.field for member in sets[0]}, rename, where=where)
-    schema = _schema([replace(member, field=name) for name, member in zip(names, sets[0], strict=True)], fields, columns)
-    places = [list(names).index(name) for name in schema.names]
+    names = list(asked.renamed({member.field: member for member in sets[0]}, where=where))
+    schema = _schema([replace(member, field=name) for name, member in zip(names, sets[0], strict=True)], asked)
+    places = [names.index(name) for name in schema.names]
     chosen = tuple(
         tuple(replace(members[place], field=name) for place, name in zip(places, schema.names, strict=True)) for members in sets
     )
@@ -185,9 +182,9 @@ def check_size(found: ArrayFile, size: int | None) -> None:
         raise InputError(f"{_promise(found)}, found {size}")
 
 
-def _schema(members: Sequence[ArrayFile], fields: Mapping[str, Declaration] | None, columns: Sequence[str] | None) -> Schema:
+def _schema(members: Sequence[ArrayFile], asked: Asked) -> Schema:
     inferred = {member.field: {"dtype": member.dtype, "shape": member.shape} for member in members}
-    schema = declare(inferred, fields, columns, where=members[0].file.path)
+    schema = declare(inferred, asked, where=members[0].file.path)
     for member in members:
         if member.field in schema and member.shape and not _same_bytes(schema[member.field], member):
             field = schema[member.field]

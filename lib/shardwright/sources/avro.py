@@ -48,7 +48,7 @@ _LOGICAL: dict[str, pa.DataType] = {
     "duration": _NO_FIELD,
 }  # fmt: skip
 """Any other logical type is read as what it is stored as."""
-_MAX_PRECISION = 76
+_DECIMAL128, _MAX_PRECISION = 38, 76
 """Digits of Arrow's decimals."""
 _DIGITS = Context(prec=_MAX_PRECISION)
 
@@ -229,7 +229,9 @@ def _arrow_type(described: Any, names: dict[str, pa.DataType]) -> pa.DataType:
 
 def _decimal_type(described: Mapping[str, Any]) -> pa.DataType:
     precision, scale = described.get("precision", 0), described.get("scale", 0)
-    return pa.decimal256(precision, scale) if 0 < precision <= _MAX_PRECISION else _NO_FIELD
+    if not 0 < precision <= _MAX_PRECISION:
+        return _NO_FIELD
+    return pa.decimal128(precision, scale) if precision <= _DECIMAL128 else pa.decimal256(precision, scale)
 
 
 def _without_logical_types(described: Any) -> Any:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 import pyarrow as pa
@@ -15,8 +16,6 @@ from shardwright.schema import FLOATS, INTEGERS, Field, Schema, check_field_name
 
 Declaration = Mapping[str, Any]
 """The keys of a `schema.Field` without its name: dtype, shape, codec, nullable."""
-Rename = Mapping[str, str]
-"""Names of fields, and the columns that they are of, which are called otherwise."""
 
 _ARROW = {"float16": pa.float32(), "float32": pa.float32(), "float64": pa.float64(), "bool": pa.bool_(), "string": pa.string()}
 _ARROW |= {"bytes": pa.binary(), "timestamp": pa.timestamp("us")}
@@ -25,6 +24,57 @@ _SHOWN = 5
 """Names that a message lists before it only counts."""
 
 _T = TypeVar("_T")
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What the user says of the columns of an input: all by the names of fields."""
+
+    fields: Mapping[str, Declaration] = field(default_factory=dict)
+    """What is known of fields better than the input says."""
+    columns: Sequence[str] | None = None
+    """The only fields to read, in this order."""
+    rename: Mapping[str, str] = field(default_factory=dict)
+    """Fields whose columns are called otherwise: the names of these."""
+
+    def only(self, found: Mapping[str, _T]) -> dict[str, _T]:
+        """Those of the fields found that are to be read."""
+        return {name: value for name, value in found.items() if self.columns is None or name in self.columns}
+
+    def column(self, name: str) -> str:
+        """What the column of a field is called."""
+        return self.rename.get(name, name)
+
+    def names(self, columns: Iterable[str]) -> list[str]:
+        """What columns are called as fields."""
+        names = {column: name for name, column in self.rename.items()}
+        return [names.get(column, column) for column in columns]
+
+    def by_column(self) -> dict[str, Declaration]:
+        """What is known of fields, by the names of their columns."""
+        return {self.column(name): declared for name, declared in self.fields.items()}
+
+    def read_type(self, name: str, kind: pa.DataType) -> pa.DataType:
+        """What the column of a field, of that type, is read as."""
+        return read_type(normal_type(kind), self.fields.get(name, {}))
+
+    def renamed(self, found: Mapping[str, _T], *, where: str) -> dict[str, _T]:
+        """What was found of the columns of the input `where`, by the names of fields.
+
+        Raises SchemaError for columns that there are not, or that get two names, and for a name that another column has.
+        """
+        columns = list(self.rename.values())
+        for column in columns:
+            if column not in found:
+                raise SchemaError(f"{where}: read.rename: no column {column!r}; {suggest(column, list(found))}")
+            if columns.count(column) > 1:
+                raise SchemaError(f"{where}: read.rename: expected one name for column {column!r}, found several")
+        for name in self.rename:
+            if name in found and name not in columns:
+                raise SchemaError(
+                    f"{where}: read.rename: {name!r} is the name of another column; give that one another name too"
+                )
+        return dict(zip(self.names(found), found.values(), strict=True))
 
 
 def normal_type(kind: pa.DataType) -> pa.DataType:
@@ -124,64 +174,28 @@ def fits(field: Field, kind: pa.DataType) -> bool:
     return _is_number(kind)
 
 
-def declare(
-    inferred: Mapping[str, Declaration | str],
-    fields: Mapping[str, Declaration] | None,
-    columns: Sequence[str] | None,
-    *,
-    where: str,
-) -> Schema:
-    """The schema of the input `where`: what was found, less what `columns` leaves out, with the user's `fields` on top.
+def declare(inferred: Mapping[str, Declaration | str], asked: Asked, *, where: str) -> Schema:
+    """The schema of the input `where`: those of the fields found that are asked for, with what the user says on top.
 
     A type that no field can have comes as its name. Raises SchemaError for names that the input does not have (with the nearest
     that it has), for columns whose names or types can't be fields, and for declarations that can't be.
     """
-    declared = fields or {}
-    names = list(inferred if columns is None else columns)
+    names = list(inferred if asked.columns is None else asked.columns)
     for name in names:
         if name not in inferred:
             raise SchemaError(f"{where}: no column {name!r}; {suggest(name, list(inferred))}")
-    for name in declared:
+    for name in asked.fields:
         if name not in names:
             raise SchemaError(f"{where}: field {name!r} is declared, but there is no such column; {suggest(name, names)}")
     _check_names(names, where)
-    fields_ = tuple(_field(name, inferred[name], declared.get(name, {}), where) for name in names)
+    fields = tuple(_field(name, inferred[name], asked.fields.get(name, {}), where) for name in names)
     try:
-        return Schema(fields=fields_)
+        return Schema(fields=fields)
     except ValidationError as error:
         raise SchemaError(
             f"{where}: {error.errors()[0]['ctx']['error']}; upper and lower case are the same to Spark: give one another name "
             "by read.rename, or leave it out by read.columns"
         ) from error
-
-
-def rename_columns(found: Mapping[str, _T], rename: Rename | None, *, where: str) -> dict[str, _T]:
-    """What was found of the columns of the input `where`, by the names of fields.
-
-    Raises SchemaError for columns that there are not, or that get two names, and for a name that another column has.
-    """
-    columns = list((rename or {}).values())
-    for column in columns:
-        if column not in found:
-            raise SchemaError(f"{where}: read.rename: no column {column!r}; {suggest(column, list(found))}")
-        if columns.count(column) > 1:
-            raise SchemaError(f"{where}: read.rename: expected one name for column {column!r}, found several")
-    for name in rename or {}:
-        if name in found and name not in columns:
-            raise SchemaError(f"{where}: read.rename: {name!r} is the name of another column; give that one another name too")
-    names = field_names(found, rename)
-    return dict(zip(names, found.values(), strict=True))
-
-
-def field_names(columns: Iterable[str], rename: Rename | None) -> list[str]:
-    """What columns are called as fields."""
-    names = {column: name for name, column in (rename or {}).items()}
-    return [names.get(column, column) for column in columns]
-
-
-def by_column(fields: Mapping[str, _T] | None, rename: Rename | None) -> dict[str, _T]:
-    """What was said of fields, by the names of their columns."""
-    return {(rename or {}).get(name, name): value for name, value in (fields or {}).items()}
 
 
 def _check_names(names: Sequence[str], where: str) -> None:

@@ -5,23 +5,23 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Annotated, Any, Self
+from typing import Annotated, Self
 
 import pyarrow as pa
+import pyarrow.compute as pc
 from pyarrow import csv
 from pydantic import AfterValidator, model_validator
 
 from shardwright.errors import InputError
 from shardwright.sources.base import InputFile
-from shardwright.sources.columns import Declaration
+from shardwright.sources.columns import Asked, Declaration, arrow_type, show_name
 from shardwright.sources.files import is_documentation, select_files
-from shardwright.sources.lines import BadLine, Lines, Splitter, TextOptions, check_text, open_text, show
+from shardwright.sources.lines import BadLine, Lines, Splitter, TextOptions, check_text, is_utf8, open_text, show
 from shardwright.sources.parsed import (
     LineReader,
-    arrow_type,
-    good_columns,
+    Refused,
+    filled_files,
     good_lines,
-    join_lines,
     sample_lines,
     show_type,
     without_first,
@@ -30,6 +30,7 @@ from shardwright.sources.records import SplitRecords
 from shardwright.sources.tables import TableSource, open_tables
 
 _EXPECTED = "CSV files"
+_CONVERSION = re.compile(r"CSV column #(?P<column>\d+): Row #(?P<row>\d+)")
 _DELIMITERS = (",", ";", "\t", "|")
 
 
@@ -58,6 +59,9 @@ class CsvOptions(TextOptions):
     null_strings: bool = False
     newlines_in_values: bool = False
     """Values in quotes may hold line ends. Such a file is not cut."""
+    true_values: tuple[str, ...] = ("true", "True", "TRUE", "1")
+    """What stands for true in a column of bool."""
+    false_values: tuple[str, ...] = ("false", "False", "FALSE", "0")
     decimal_point: Sign = "."
     timestamp_formats: tuple[str, ...] = ()
     """How times are written, for strptime; ISO 8601 by default."""
@@ -73,6 +77,9 @@ class CsvOptions(TextOptions):
             raise ValueError("header = false needs the names of the columns: names = [...]")
         if self.names is not None and len(set(self.names)) < len(self.names):
             raise ValueError(f"expected names that differ, found {list(self.names)}")
+        both = set(self.true_values) & set(self.false_values)
+        if both:
+            raise ValueError(f"expected true_values and false_values to differ, found {min(both)!r} in both")
         return self
 
 
@@ -121,7 +128,9 @@ class CsvReader(LineReader):
         """The columns of a file, as they are called here."""
         if not self.options.header:
             return self.options.names or ()
-        return tuple(self.names.get(name, name) for name in self.first_line(file))
+        first = self.first_line(file)
+        _check_delimiter(file, first, self.options)
+        return tuple(self.names.get(name, name) for name in first)
 
     def first_line(self, file: InputFile) -> tuple[str, ...]:
         """The values of the first line that is not empty. Raises InputError where there is none, or it is none."""
@@ -135,7 +144,8 @@ class CsvReader(LineReader):
         text = next(iter(line))
         values = split_values(self.options, text)
         if values is None:
-            raise InputError(f"{file.path}: expected a line that names the columns, found a quote left open in {show(text)}")
+            found = "carriage returns in place of line feeds" if b"\r" in text else "a quote left open"
+            raise InputError(f"{file.path}: expected a line that names the columns, found {found} in {show(text)}")
         return tuple(value.strip() for value in values)
 
 
@@ -148,22 +158,31 @@ class CsvRows:
     columns: Sequence[str]
     types: Mapping[str, pa.DataType]
 
-    def rows(self, lines: Lines) -> pa.RecordBatch | None:
+    def rows(self, lines: Lines) -> pa.RecordBatch | Refused:
         """One row for each line."""
         text = lines.joined()
         if re.search(rb"\r(?!\n)", text) and (len(lines) > 1 or not self._keeps_returns(text)):
-            return None
+            return Refused(tuple(number for number, line in enumerate(lines) if b"\r" in line))
+        if not is_utf8(text) and (len(lines) > 1 or not self._is_one(text)):  # Arrow's handler of bad rows can't take it
+            return Refused(tuple(number for number, line in enumerate(lines) if not is_utf8(line)))
         return self._rows(text, len(lines), {name: self.types[name] for name in self.columns})
 
-    def row(self, line: bytes) -> tuple[pa.RecordBatch, str]:
+    def row(self, line: bytes) -> tuple[pa.RecordBatch, str | None]:
         """The values that are what they should be, and what is wrong with the first other."""
-        values = self._rows(line, 1, dict.fromkeys(self.columns, pa.binary()))
-        if values is None or not self._keeps_returns(line):
+        if not self._keeps_returns(line) or not self._is_one(line):
             return self.nothing(), f"{self._wrong_shape(line)}: {show(line)}"
-        good = good_columns(lambda names: self._rows(line, 1, {name: self.types[name] for name in names}), list(self.columns))
-        bad = next(name for name in self.columns if name not in good)
-        arrays = [good[name] if name in good else pa.nulls(1, self.types[name]) for name in self.columns]
-        reason = f"column {bad!r}: expected {show_type(self.types[bad])}, found {show(values[bad][0].as_py())}"
+        types = {name: self.types[name] for name in self.columns}
+        bad: list[str] = []
+        while isinstance(rows := self._rows(line, 1, types), Refused):
+            if rows.column is None:
+                return self.nothing(), f"{self._wrong_shape(line)}: {show(line)}"
+            bad.append(self.header[rows.column])
+            types[bad[-1]] = pa.binary()
+        if not bad:
+            return rows, None
+        name = min(bad, key=list(self.columns).index)
+        reason = f"column {name!r}: expected {show_type(self.types[name])}, found {show(rows[name][0].as_py())}"
+        arrays = [pa.nulls(1, self.types[one]) if one in bad else rows[one] for one in self.columns]
         return pa.RecordBatch.from_arrays(arrays, names=list(self.columns)), reason
 
     def nothing(self) -> pa.RecordBatch:
@@ -172,11 +191,19 @@ class CsvRows:
 
     def infer(self, lines: Lines) -> dict[str, pa.DataType]:
         """The types of the columns, as these lines have them; nulls alone are strings."""
-        rows = self._rows(lines.joined(), len(lines), None)
-        return {} if rows is None else {field.name: _field_type(field.type) for field in rows.schema}
+        text = lines.joined()
+        rows = self._rows(text, len(lines), None)
+        if isinstance(rows, Refused):
+            return {}
+        types = {field.name: _field_type(field.type) for field in rows.schema}
+        for name, kind in types.items():
+            if kind == pa.float64() and (pc.max(pc.abs(rows[name])).as_py() or 0) >= 2**63:  # Arrow guesses no uint64
+                whole = self._rows(text, len(lines), {name: pa.uint64()})
+                types[name] = pa.uint64() if isinstance(whole, pa.RecordBatch) else kind
+        return types
 
-    def _rows(self, text: bytes, count: int, types: Mapping[str, pa.DataType] | None) -> pa.RecordBatch | None:
-        """The rows of `text` in these columns and types, or in all columns and types as found; None unless there are `count`.
+    def _rows(self, text: bytes, count: int, types: Mapping[str, pa.DataType] | None) -> pa.RecordBatch | Refused:
+        """The rows of `text` in these columns and types, or in all columns and types as found, if there are `count`.
 
         A line that can't be one is put behind them: it is missed where a quote was left open.
         """
@@ -195,20 +222,27 @@ class CsvRows:
                     include_columns=None if types is None else [positions[name] for name in types],
                     null_values=list(options.null_values), strings_can_be_null=options.null_strings,
                     quoted_strings_can_be_null=False, decimal_point=options.decimal_point,
+                    true_values=list(options.true_values), false_values=list(options.false_values),
                     timestamp_parsers=[*options.timestamp_formats] or None,
                 ),
             )  # fmt: skip
-        except pa.ArrowInvalid:
-            return None
+        except pa.ArrowInvalid as error:
+            return _refused(str(error), wrong, count)
         if table.num_rows != count or len(wrong) != 1:
-            return None
+            return _refused("", wrong, count)
         names = self.header if types is None else list(types)
         return pa.RecordBatch.from_arrays([column.combine_chunks() for column in table.columns], names=list(names))
 
     def _keeps_returns(self, line: bytes) -> bool:
         """Whether the carriage returns of a line are all in quotes: outside, Arrow takes them for line ends."""
+        if b"\r" not in line:
+            return True
         values = split_values(self.options, line)
         return values is not None and sum(value.count("\r") for value in values) == line.count(b"\r")
+
+    def _is_one(self, line: bytes) -> bool:
+        """Whether a line that is no text has as many values as there are columns; of text, Arrow says it."""
+        return is_utf8(line) or len(split_values(self.options, line) or ()) == len(self.header)
 
     def _wrong_shape(self, line: bytes) -> str:
         values = split_values(self.options, line.replace(b"\r", b" "))
@@ -220,27 +254,20 @@ class CsvRows:
         return "expected one row, found a carriage return outside quotes"
 
 
-def open_csv(
-    files: Sequence[InputFile],
-    *,
-    fields: Mapping[str, Declaration] | None = None,
-    columns: Sequence[str] | None = None,
-    **options: Any,
-) -> TableSource:
+def open_csv(files: Sequence[InputFile], asked: Asked, options: CsvOptions) -> TableSource:
     """CSV files with the same columns, whatever their names are and in whatever order.
 
-    Raises ConfigError for bad options, InputError for a header that has another delimiter, or other columns than the first
+    Raises InputError for a header that has another delimiter, or other columns than the first
     file's, and what `open_tables` raises.
     """
-    checked = CsvOptions(**options)
     usable = select_files(files, lambda file: not is_documentation(file), expected=_EXPECTED)
-    filled = [file for file in usable if file.bytes]
-    if not filled:
-        raise InputError(f"{usable[0].path}: expected samples, found {len(usable)} empty files")
-    reader = _named(filled[0], checked)
+    filled = filled_files(usable)
+    reader = _named(filled[0], options)
     inferred = next((found for file in filled if (found := _infer(reader, file))), {})
-    types = {name: _type_of((fields or {}).get(name, {}), inferred.get(name)) for name in reader.header(filled[0])}
-    return open_tables(CsvReader(checked, reader.names, types), files, expected=_EXPECTED, fields=fields, columns=columns)
+    declared = asked.by_column()
+    types = {name: _type_of(declared.get(name, {}), inferred.get(name)) for name in reader.header(filled[0])}
+    reader = CsvReader(options, reader.names, types)
+    return open_tables(reader, files, asked, expected=_EXPECTED)
 
 
 def column_names(file: InputFile, options: CsvOptions) -> tuple[str, ...]:
@@ -251,12 +278,14 @@ def column_names(file: InputFile, options: CsvOptions) -> tuple[str, ...]:
 def _named(file: InputFile, options: CsvOptions) -> CsvReader:
     """A reader of files with the columns of this one, whose types are not known yet."""
     first = CsvReader(options, {}, {}).first_line(file)
-    _check_header(file, first, options)
+    _check_delimiter(file, first, options)
+    _check_names(file, first, options)
     return CsvReader(options, dict(zip(first, options.names or first, strict=True)) if options.header else {}, {})
 
 
 def split_values(options: CsvOptions, line: bytes) -> tuple[str, ...] | None:
     """The values of a line; None where a quote is left open, or there are several rows."""
+    line = line.decode(errors="replace").encode()  # what is no UTF-8 is a bad value, and does not matter here
     most = line.count(options.delimiter.encode()) + 1
     wrong: list[int] = []
     # twice: where a quote is open at the end, the first line does not end there
@@ -281,16 +310,28 @@ def _infer(reader: CsvReader, file: InputFile) -> dict[str, pa.DataType]:
     blocks: Iterator[Lines | BadLine] = iter(sample_lines(reader, file))
     rows = without_first(blocks) if reader.has_header else blocks
     good = [part for lines in rows if isinstance(lines, Lines) for part in good_lines(parser, lines)]
-    return parser.infer(join_lines(good)) if good else {}
+    return parser.infer(Lines.of([line for part in good for line in part])) if good else {}
 
 
-def _check_header(file: InputFile, first: tuple[str, ...], options: CsvOptions) -> None:
+def _refused(message: str, wrong: Sequence[int], count: int) -> Refused:
+    """What Arrow tells of `count` rows: the numbers, from 1 on, of those with a wrong number of values, or of one bad value."""
+    lines = tuple(number - 1 for number in wrong if number <= count)
+    if lines:
+        return Refused(lines)  # before that the others are not counted right
+    told = _CONVERSION.search(message)
+    return Refused((int(told["row"]) - 1,), int(told["column"])) if told else Refused()
+
+
+def _check_delimiter(file: InputFile, first: tuple[str, ...], options: CsvOptions) -> None:
     others = [sign for sign in _DELIMITERS if sign in first[0]]
     if len(first) == 1 and others and (options.names is None or len(options.names) > 1):
         raise InputError(
-            f"{file.path}: expected columns separated by {options.delimiter!r}, found one column {first[0]!r}; set "
+            f"{file.path}: expected columns separated by {options.delimiter!r}, found one column {show_name(first[0])}; set "
             f"read.options.delimiter = {max(others, key=first[0].count)!r}"
         )
+
+
+def _check_names(file: InputFile, first: tuple[str, ...], options: CsvOptions) -> None:
     if options.names is not None and len(options.names) != len(first):
         raise InputError(
             f"{file.path}: expected {len(options.names)} columns (read.options.names), found {len(first)}: {first}"
@@ -300,10 +341,10 @@ def _check_header(file: InputFile, first: tuple[str, ...], options: CsvOptions) 
 
 
 def _parse_options(options: CsvOptions, wrong: list[int]) -> csv.ParseOptions:
-    """How Arrow parses; the numbers of columns of rows that have a wrong one come into `wrong`."""
+    """How Arrow parses; the numbers of rows, from 1 on, that have a wrong number of values come into `wrong`."""
 
     def skip(row: csv.InvalidRow) -> str:
-        wrong.append(row.actual_columns)
+        wrong.append(row.number)
         return "skip"
 
     return csv.ParseOptions(

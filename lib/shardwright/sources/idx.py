@@ -6,7 +6,7 @@ Format: https://yann.lecun.com/exdb/mnist/ (at the end of the page).
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -15,7 +15,7 @@ import pyarrow as pa
 from shardwright.errors import InputError
 from shardwright.sources.arrays import ArrayFile, ArraySource, check_size, open_arrays
 from shardwright.sources.base import InputFile
-from shardwright.sources.columns import Declaration
+from shardwright.sources.columns import Asked
 from shardwright.sources.files import select_files
 
 _DTYPES = {8: "uint8", 9: "int8", 11: "int16", 12: "int32", 13: "float32", 14: "float64"}
@@ -27,15 +27,13 @@ _FIELDS = {"images": "image", "labels": "label"}
 _EXPECTED = "files named <prefix>images-idx3-ubyte[.gz], <prefix>labels-idx1-ubyte[.gz] or the like"
 
 
-def open_idx(
-    files: Sequence[InputFile], *, fields: Mapping[str, Declaration] | None = None, columns: Sequence[str] | None = None
-) -> ArraySource:
+def open_idx(files: Sequence[InputFile], asked: Asked) -> ArraySource:
     """The IDX files among `files`, those of one prefix as one set of samples: the word before `-idx3` names the field.
 
     Raises InputError for a header that is none or promises another size than the file has, and what `open_arrays` raises.
     """
     usable = select_files(files, lambda file: _match(file) is not None, expected=_EXPECTED)
-    return open_arrays(_group([_read_header(file) for file in usable]), fields=fields, columns=columns)
+    return open_arrays(_group([_read_header(file) for file in usable]), asked)
 
 
 def _match(file: InputFile) -> re.Match[str] | None:

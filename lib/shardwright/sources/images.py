@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, replace
 
 import pyarrow as pa
 from pydantic import BaseModel, ConfigDict
 
 from shardwright.errors import InputError
 from shardwright.sources.base import REJECT, InputFile
-from shardwright.sources.columns import Declaration, declare
+from shardwright.sources.columns import Asked, Declaration
 from shardwright.sources.csv import CsvOptions
-from shardwright.sources.files import check_unique_names, select_files
+from shardwright.sources.files import select_files
 from shardwright.sources.labels import LabelledFiles, Labels, open_labels
-from shardwright.sources.whole import WholeFiles
+from shardwright.sources.whole import WholeFiles, open_whole
 
 _SUFFIXES = (".jpg", ".jpeg", ".png", ".webp")
 _IMAGE: Declaration = {"dtype": "uint8", "shape": (None, None, 3), "codec": "image"}
@@ -69,41 +68,33 @@ class Labelled:
         return {**columns, "image": contents, REJECT: pa.array(reasons, pa.string())}
 
 
-def open_images(
-    files: Sequence[InputFile],
-    *,
-    fields: Mapping[str, Declaration] | None = None,
-    columns: Sequence[str] | None = None,
-    **options: Any,
-) -> WholeFiles:
+def open_images(files: Sequence[InputFile], asked: Asked, options: ImagesOptions) -> WholeFiles:
     """The pictures among `files`, by extension. The first folder of a name below the root is the class: `<class>/…/x.jpg`.
 
-    Raises ConfigError for bad options; InputError when there is no picture, when some lie in class folders and some do not, for
+    Raises InputError when there is no picture, when some lie in class folders and some do not, for
     one name under two roots, and for a labels file that is none.
     """
-    checked = ImagesOptions(**options)
     labels = None
-    if checked.labels is not None:
-        labels = open_labels(checked.labels, checked.path_column, checked.labels_options, files, fields or {}, columns)
+    if options.labels is not None:
+        labels = open_labels(options.labels, options.path_column, options.labels_options, files, asked)
         files = [file for file in files if file.path != labels.file.path]
     usable = select_files(
         files, lambda file: file.name.lower().endswith(_SUFFIXES), expected=f"pictures ({', '.join(_SUFFIXES)})"
     )
-    check_unique_names(usable)
-    where = usable[0].path
+    inferred: dict[str, Declaration] = {"image": _IMAGE}
     if labels:
         if "image" in labels.fields:
             raise InputError(
-                f"{labels.file.path}: expected another name than 'image' for a column, that is the picture's field"
+                f"{labels.file.path}: expected another name than 'image' for a column, that is the picture's field; give it "
+                "one by read.rename"
             )
-        schema = declare({"image": _IMAGE, **labels.fields}, fields, columns, where=where)
-        unused = tuple(labels.unused(usable))
-        return LabelledFiles(schema, (*usable, labels.file), Labelled(labels), labels=labels, unused=unused)
+        rename = {name: column for name, column in asked.rename.items() if column not in labels.header}
+        pictures = open_whole(usable, Labelled(labels), {**inferred, **labels.fields}, replace(asked, rename=rename))
+        return LabelledFiles.of(pictures, labels)
     classes = _classes(usable)
-    inferred: dict[str, Declaration] = {"image": _IMAGE}
     if classes:
         inferred |= {"label": {"dtype": "int32"}, "class_name": {"dtype": "string"}}
-    return WholeFiles(declare(inferred, fields, columns, where=where), usable, ClassFolders(classes))
+    return open_whole(usable, ClassFolders(classes), inferred, asked)
 
 
 def _classes(files: Sequence[InputFile]) -> tuple[str, ...]:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
+import re
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,14 +15,15 @@ from pyarrow import json as arrow_json
 
 from shardwright.errors import InputError
 from shardwright.sources.base import InputFile
-from shardwright.sources.columns import Declaration
+from shardwright.sources.columns import Asked, arrow_type
 from shardwright.sources.files import is_documentation, select_files
 from shardwright.sources.lines import BadLine, Lines, SplitLines, Stream, TextOptions, show
-from shardwright.sources.parsed import LineReader, arrow_type, good_columns, sample_lines, show_type
+from shardwright.sources.parsed import LineReader, Refused, filled_files, sample_lines, show_type
 from shardwright.sources.tables import TableSource, open_tables
 
 _EXPECTED = "JSON Lines files"
 _SPACE = np.isin(np.arange(256), list(b" \t\r"))
+_ROW = re.compile(r"in row (\d+)")
 _NOTHING = "_nothing"
 _LIST = "list of "
 _NUMBERS = ("double", "uint64", "int64")
@@ -74,16 +76,19 @@ class JsonRows:
     types: Mapping[str, pa.DataType]
     strict: bool
 
-    def rows(self, lines: Lines) -> pa.RecordBatch | None:
+    def rows(self, lines: Lines) -> pa.RecordBatch | Refused:
         """One row for each line."""
         data = np.frombuffer(lines.text, np.uint8)
         whole = (_first(data, lines) == ord("{")) & (_last(data, lines) == ord("}"))
-        return (
-            _read(self.types, lines.joined(), len(lines), strict=self.strict) if whole.all() else None
-        )  # else two bad lines could look like two rows
+        if not whole.all():  # two bad lines could look like two rows
+            return Refused(tuple(np.flatnonzero(~whole).tolist()))
+        return _read(self.types, lines.joined(), len(lines), strict=self.strict)
 
-    def row(self, line: bytes) -> tuple[pa.RecordBatch, str]:
+    def row(self, line: bytes) -> tuple[pa.RecordBatch, str | None]:
         """The values that are what they should be, and what is wrong with the first other."""
+        rows = self.rows(Lines.of([line]))
+        if isinstance(rows, pa.RecordBatch):
+            return rows, None
         try:
             value = json.loads(line)
         except (ValueError, RecursionError) as error:
@@ -96,11 +101,11 @@ class JsonRows:
             if self.strict and key not in self.types
         ]
 
-        def read(names: Sequence[str]) -> pa.RecordBatch | None:
+        def read(names: Sequence[str]) -> pa.RecordBatch | Refused:
             text = json.dumps({name: value.get(name) for name in names}).encode()
             return _read({name: self.types[name] for name in names}, text, 1, strict=True)
 
-        good = good_columns(read, list(self.types))
+        good = _good_columns(read, list(self.types))
         for name in (name for name in self.types if name not in good):
             found = show(json.dumps(value[name]).encode())
             reasons.append(f"column {name!r}: expected {show_type(self.types[name])}, found {found}")
@@ -113,32 +118,27 @@ class JsonRows:
         return pa.RecordBatch.from_arrays([pa.nulls(1, kind) for kind in self.types.values()], names=list(self.types))
 
 
-def open_jsonl(
-    files: Sequence[InputFile],
-    *,
-    fields: Mapping[str, Declaration] | None = None,
-    columns: Sequence[str] | None = None,
-    **options: Any,
-) -> TableSource:
+def open_jsonl(files: Sequence[InputFile], asked: Asked, options: TextOptions) -> TableSource:
     """Files of one JSON object a line; a line that is empty is none.
 
-    A key that the beginning of the first file does not have has to be declared. Raises ConfigError for bad options, and what
-    `open_tables` raises.
+    A key that the beginning of the first file does not have has to be declared. Raises what `open_tables`
+    raises.
     """
-    checked = TextOptions(**options)
     usable = select_files(files, lambda file: not is_documentation(file), expected=_EXPECTED)
-    reader = JsonlReader(checked, {}, strict=columns is None)
-    inferred = next((found for file in usable if file.bytes and (found := _infer(reader, file))), {})
-    names = dict.fromkeys([*inferred, *(fields or {})])
+    reader = JsonlReader(options, {}, strict=asked.columns is None)
+    filled = filled_files(usable)
+    inferred = next((found for file in filled if (found := _infer(reader, file))), {})
+    declared = asked.by_column()
+    names = dict.fromkeys([*inferred, *declared])
     if not names:
-        raise InputError(f"{usable[0].path}: expected a JSON object a line, found none; is it one document or a list?")
-    types = {name: arrow_type((fields or {}).get(name, {}), inferred.get(name)) for name in names}
-    reader = JsonlReader(checked, types, strict=columns is None)
-    return open_tables(reader, files, expected=_EXPECTED, fields=fields, columns=columns)
+        raise InputError(f"{filled[0].path}: expected a JSON object a line, found none; is it one document or a list?")
+    types = {name: arrow_type(declared.get(name, {}), inferred.get(name)) for name in names}
+    reader = JsonlReader(options, types, strict=asked.columns is None)
+    return open_tables(reader, files, asked, expected=_EXPECTED)
 
 
-def _read(types: Mapping[str, pa.DataType], text: bytes, count: int, *, strict: bool) -> pa.RecordBatch | None:
-    """The objects of `text` as rows; None unless there are `count`, all of them with values of these types."""
+def _read(types: Mapping[str, pa.DataType], text: bytes, count: int, *, strict: bool) -> pa.RecordBatch | Refused:
+    """The objects of `text` as rows, if there are `count`, all of them with values of these types."""
     try:
         table = arrow_json.read_json(
             pa.BufferReader(text),
@@ -147,11 +147,25 @@ def _read(types: Mapping[str, pa.DataType], text: bytes, count: int, *, strict: 
                 explicit_schema=pa.schema(list(types.items())), unexpected_field_behavior="error" if strict else "ignore"
             ),
         )
-    except (pa.ArrowInvalid, UnicodeDecodeError):  # its message quotes the text
-        return None
+    except UnicodeDecodeError:  # its message quotes the text
+        return Refused()
+    except pa.ArrowInvalid as error:
+        told = _ROW.search(str(error))
+        return Refused((int(told[1]),)) if told else Refused()
     if table.num_rows != count:
-        return None
+        return Refused()
     return pa.RecordBatch.from_arrays([column.combine_chunks() for column in table.columns], names=list(types))
+
+
+def _good_columns(read: Callable[[Sequence[str]], pa.RecordBatch | Refused], names: Sequence[str]) -> dict[str, pa.Array]:
+    """The values of those of the columns `names` that `read` can read together, or it refuses."""
+    rows = read(names)
+    if isinstance(rows, pa.RecordBatch):
+        return dict(zip(names, rows.columns, strict=True))
+    if len(names) == 1:
+        return {}
+    middle = len(names) // 2
+    return {**_good_columns(read, names[:middle]), **_good_columns(read, names[middle:])}
 
 
 def _first(data: np.ndarray, lines: Lines) -> np.ndarray:

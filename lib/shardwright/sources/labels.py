@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import posixpath
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
 import pyarrow as pa
@@ -13,9 +13,9 @@ from shardwright.errors import InputError
 from shardwright.format.layout import sample_type
 from shardwright.schema import suggest
 from shardwright.sources.base import REJECT, InputFile, Task
-from shardwright.sources.columns import Declaration
+from shardwright.sources.columns import Asked, Declaration
 from shardwright.sources.csv import CsvOptions, column_names, open_csv
-from shardwright.sources.files import find_files
+from shardwright.sources.files import find_files, pack_files
 from shardwright.sources.tables import TableSource
 from shardwright.sources.whole import WholeFiles
 
@@ -34,11 +34,13 @@ class Labels:
     file: InputFile
     source: TableSource
     path_column: str
+    header: tuple[str, ...]
+    """The columns of the file, as it calls them."""
     _rows: pa.Table | None = field(default=None, repr=False)
     _by_path: dict[str, list[int]] = field(default_factory=dict, repr=False)
 
     def __reduce__(self) -> tuple[object, ...]:
-        return type(self), (self.file, self.source, self.path_column)
+        return type(self), (self.file, self.source, self.path_column, self.header)
 
     @property
     def fields(self) -> dict[str, Declaration]:
@@ -81,7 +83,10 @@ class Labels:
     def _load(self) -> pa.Table:
         if self._rows is None:
             whole = Task(files=(self.file,), start=0, stop=0, bytes=self.file.bytes)
-            rows = pa.Table.from_batches(list(self.source.read(whole))).combine_chunks()
+            batches = list(self.source.read(whole))
+            if not batches:
+                raise InputError(f"{self.file.path}: expected a row for each picture, found none")
+            rows = pa.Table.from_batches(batches).combine_chunks()
             for place, (path, reason) in enumerate(
                 zip(rows[self.path_column].to_pylist(), rows[REJECT].to_pylist(), strict=True)
             ):
@@ -108,15 +113,21 @@ class LabelledFiles(WholeFiles):
     labels: Labels | None = None
     unused: tuple[tuple[str, str], ...] = ()
 
+    @classmethod
+    def of(cls, pictures: WholeFiles, labels: Labels) -> LabelledFiles:
+        """Files of which `labels` tells more. Raises InputError where it tells of none of them."""
+        files, unused = (*pictures.files, labels.file), tuple(labels.unused(pictures.files))
+        return cls(pictures.schema, files, pictures.decoder, pictures.names, labels=labels, unused=unused)
+
     def __reduce__(self) -> tuple[object, ...]:
-        return type(self), (self.schema, (), self.decoder, True, self.labels, self.unused)
+        return type(self), (self.schema, (), self.decoder, self.names, True, self.labels, self.unused)
 
     def tasks(self, task_bytes: int) -> list[Task]:
         """Files in order, packed to about `task_bytes`; then the labels file, for rows that belong to none."""
         assert self.labels is not None
-        tasks = WholeFiles(self.schema, tuple(file for file in self.files if file != self.labels.file), self.decoder)
+        pictures = [file for file in self.files if file != self.labels.file]
         own = Task(files=(self.labels.file,), start=0, stop=0, bytes=0)
-        return [*tasks.tasks(task_bytes), *([own] if self.unused else [])]
+        return [*pack_files(pictures, task_bytes), *([own] if self.unused else [])]
 
     def read(self, task: Task) -> Iterator[pa.RecordBatch]:
         """The samples of a task's files, or the rejects."""
@@ -124,7 +135,8 @@ class LabelledFiles(WholeFiles):
         if task.files != (self.labels.file,):
             yield from super().read(task)
             return
-        nulls = {one.name: pa.nulls(len(self.unused), sample_type(one)) for one in self.schema}
+        types = {**{one.name: sample_type(one) for one in self.schema}, **self.labels.source.types}
+        nulls = {name: pa.nulls(len(self.unused), types[name]) for name in self.schema.names}
         sources, reasons = zip(*self.unused, strict=True)
         told = {"_source": pa.array(sources, pa.string()), REJECT: pa.array(reasons, pa.string())}
         yield pa.RecordBatch.from_pydict({**nulls, **told})
@@ -135,15 +147,16 @@ def open_labels(
     path_column: str | None,
     options: CsvOptions,
     files: Sequence[InputFile],
-    fields: Mapping[str, Declaration],
-    columns: Sequence[str] | None,
+    asked: Asked,
 ) -> Labels:
     """The labels file `name`, absolute or relative to the root of the input.
 
     Raises InputError where there is none, or several, and for one without a column of paths.
     """
     file = _labels_file(name, files)
-    header = column_names(file, options)
+    stored = column_names(file, options)
+    rename = {new: old for new, old in asked.rename.items() if old in stored}
+    header = asked.names(stored)
     column = path_column or next((known for known in PATH_COLUMNS if known in header), None)
     if column is None or column not in header:
         wanted = repr(path_column) if path_column else " or ".join(map(repr, PATH_COLUMNS))
@@ -151,10 +164,11 @@ def open_labels(
             f"{file.path}: expected a column {wanted} with the paths of pictures; set read.options.path_column "
             f"({suggest(path_column or 'path', list(header))})"
         )
-    declared = {one: fields[one] for one in fields if one in header and one != column}
-    wanted_columns = None if columns is None else [column, *(one for one in columns if one in header and one != column)]
-    source = open_csv([file], fields={**declared, column: {"dtype": "string"}}, columns=wanted_columns, **options.model_dump())
-    return Labels(file, source, column)
+    others = [one for one in header if one != column]
+    fields = {one: said for one, said in asked.fields.items() if one in others}
+    columns = None if asked.columns is None else [column, *(one for one in asked.columns if one in others)]
+    source = open_csv([file], Asked({**fields, column: {"dtype": "string"}}, columns, rename), options)
+    return Labels(file, source, column, stored)
 
 
 def _labels_file(name: str, files: Sequence[InputFile]) -> InputFile:

@@ -30,8 +30,9 @@ CHUNK_BYTES = 2 * 2**20
 SHOWN_BYTES = 120
 """Of a line that can't be used, in messages."""
 _WRONG_LINES = 100
-"""Up to one line of so many at the beginning of a file may be in another encoding: that one is bad then, and not the file."""
+"""Up to one line of so many at the beginning of a file may be in another encoding, or hold zero bytes: bad lines, not a bad file."""
 
+_ZIP = b"PK\3\4"
 _CODECS = {b"\x1f\x8b": "gzip", b"BZh": "bz2", b"\x28\xb5\x2f\xfd": "zstd", b"\x04\x22\x4d\x18": "lz4", b"\xfd7zXZ\0": "xz"}
 _SUFFIXES = {".gz": "gzip", ".bz2": "bz2", ".zst": "zstd", ".lz4": "lz4", ".xz": "xz"}
 _BOMS = {
@@ -73,6 +74,13 @@ class Lines:
     offset: int
     starts: npt.NDArray[np.int64]
     stops: npt.NDArray[np.int64]
+
+    @classmethod
+    def of(cls, lines: Sequence[bytes]) -> Lines:
+        """Lines in a text of their own."""
+        sizes = np.fromiter(map(len, lines), np.int64, len(lines))
+        stops = np.cumsum(sizes + 1) - 1
+        return cls(b"\n".join(lines), 0, stops - sizes, stops)
 
     def __len__(self) -> int:
         return len(self.starts)
@@ -198,6 +206,11 @@ def units_of(file: InputFile, encoding: str) -> Sequence[int]:
 
 def _compression(file: InputFile, head: bytes) -> str | None:
     """How a file is compressed, by its first bytes. Raises InputError for one whose name promises what it is not."""
+    if head.startswith(_ZIP):
+        raise InputError(
+            f"{file.path}: expected text, plain or compressed by {', '.join(_SUFFIXES.values())}, found a zip archive; unpack "
+            "it"
+        )
     found = next((name for magic, name in _CODECS.items() if head.startswith(magic)), None)
     promised = next((name for suffix, name in _SUFFIXES.items() if file.name.lower().endswith(suffix)), None)
     if promised and head and found != promised:
@@ -276,16 +289,27 @@ def skip_to_line(stream: Stream, offset: int) -> None:
 def check_text(file: InputFile, pieces: Sequence[Lines]) -> None:
     """Raise InputError where lines from the beginning of a file are binary, or mostly in no UTF-8."""
     total = sum(len(lines) for lines in pieces)
-    if any(b"\0" in lines.joined() for lines in pieces):
+    zeros = sum(b"\0" in line for lines in pieces if b"\0" in lines.joined() for line in lines)
+    if zeros * _WRONG_LINES > total:
         raise InputError(
-            f"{file.path}: expected text in UTF-8, found zero bytes; is it UTF-16 or UTF-32? then set read.options.encoding"
+            f"{file.path}: expected text in UTF-8, found zero bytes; is it UTF-16 or UTF-32? then set read.options.encoding; "
+            "or is it no text?"
         )
-    wrong = [line for lines in pieces if not _is_utf8(lines.joined()) for line in lines if not _is_utf8(line)]
+    wrong = [line for lines in pieces if not is_utf8(lines.joined()) for line in lines if not is_utf8(line)]
     if len(wrong) * _WRONG_LINES > total:
         raise InputError(
             f"{file.path}: expected text in UTF-8, found {wrong[0][:SHOWN_BYTES]!r}; set read.options.encoding, for instance "
             "to 'latin-1' or 'cp1252'"
         )
+
+
+def is_utf8(text: bytes) -> bool:
+    """Whether bytes are text in UTF-8."""
+    try:
+        text.decode()
+    except UnicodeDecodeError:
+        return False
+    return True
 
 
 def show(text: bytes) -> str:
@@ -297,14 +321,6 @@ def show(text: bytes) -> str:
 def too_long(text: bytes, limit: int) -> str:
     """The reason of a line that begins with `text`."""
     return f"expected a line of at most {limit} bytes (read.options.max_line_bytes), found a longer one: {show(text)}"
-
-
-def _is_utf8(text: bytes) -> bool:
-    try:
-        text.decode()
-    except UnicodeDecodeError:
-        return False
-    return True
 
 
 def _some(lines: Lines) -> Iterator[Lines]:

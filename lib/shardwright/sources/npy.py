@@ -10,7 +10,7 @@ import zipfile
 import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import IO, Any, Literal
+from typing import IO, Literal
 
 import numpy as np
 import pyarrow as pa
@@ -20,9 +20,9 @@ from shardwright.errors import InputError
 from shardwright.schema import NUMBERS
 from shardwright.sources.arrays import ArrayFile, check_size, open_arrays
 from shardwright.sources.base import InputFile, Source
-from shardwright.sources.columns import Declaration, declare
-from shardwright.sources.files import check_unique_names, select_files, watched
-from shardwright.sources.whole import WholeFiles
+from shardwright.sources.columns import Asked, Declaration
+from shardwright.sources.files import select_files, watched
+from shardwright.sources.whole import open_whole
 
 _ZIP_HEADER = 30
 """Bytes of a member's own header in a zip file, before its name and the extra field (APPNOTE 4.3.7)."""
@@ -47,53 +47,49 @@ class NpyFile:
         return {"array": contents}
 
 
-def open_npy(
-    files: Sequence[InputFile],
-    *,
-    fields: Mapping[str, Declaration] | None = None,
-    columns: Sequence[str] | None = None,
-    **options: Any,
-) -> Source:
+def open_npy(files: Sequence[InputFile], asked: Asked, options: NpyOptions) -> Source:
     """The .npy files among `files`: those of one folder are the fields of the same rows; or each is a sample.
 
-    Raises ConfigError for bad options, InputError for a file that is none, or holds what is no field, and what `open_arrays`
-    raises.
+    Raises InputError for a file that is none, or holds what is no field, and what `open_arrays` raises.
     """
-    checked = NpyOptions(**options)
     usable = select_files(files, lambda file: file.name.lower().endswith(".npy"), expected="NumPy files (.npy)")
-    if checked.sample == "file":
-        return _open_cells(usable, fields, columns)
+    if options.sample == "file":
+        return open_whole(usable, NpyFile(), {"array": _cell(usable)}, asked)
     groups: dict[str, list[ArrayFile]] = {}
     for file in usable:
         folder, _, name = file.path.rpartition("/")
         groups.setdefault(folder, []).append(_read_file(file, name[: -len(".npy")]))
-    return open_arrays([_sorted(group) for group in groups.values()], fields=fields, columns=columns)
+    return open_arrays([_sorted(group) for group in groups.values()], asked)
 
 
-def open_npz(
-    files: Sequence[InputFile], *, fields: Mapping[str, Declaration] | None = None, columns: Sequence[str] | None = None
-) -> Source:
+def open_npz(files: Sequence[InputFile], asked: Asked) -> Source:
     """The .npz files among `files`: each array in one is a field, and each file has further rows.
 
     Arrays that are stored as they are (`numpy.savez`) are read in place; compressed ones make their file one task. Raises
     InputError for a file that is none, or holds what is no field, and what `open_arrays` raises.
     """
     usable = select_files(files, lambda file: file.name.lower().endswith(".npz"), expected="NumPy files (.npz)")
-    return open_arrays([_sorted(_read_zip(file)) for file in usable], fields=fields, columns=columns)
+    return open_arrays([_sorted(_read_zip(file)) for file in usable], asked)
 
 
-def _open_cells(
-    files: tuple[InputFile, ...], fields: Mapping[str, Declaration] | None, columns: Sequence[str] | None
-) -> WholeFiles:
-    check_unique_names(files)
-    found = [_read_file(file, "array") for file in files[:_LOOKED_AT]]
+def _cell(files: Sequence[InputFile]) -> Declaration:
+    """What the arrays in files are, as the first of them say. Raises InputError where none of these is an array of numbers."""
+    found: list[ArrayFile] = []
+    problems: list[InputError] = []
+    for file in files[:_LOOKED_AT]:
+        try:
+            read = _read_file(file, "array")
+            if read.dtype not in (*NUMBERS, "bool"):
+                raise InputError(f"{file.path}: expected an array of numbers, found {read.dtype}")
+            found.append(read)
+        except InputError as error:
+            problems.append(error)  # a bad sample, as it would be further on
+    if not found:
+        raise problems[0]
     shapes = [(item.count, *item.shape) for item in found]
-    if found[0].dtype not in (*NUMBERS, "bool"):
-        raise InputError(f"{files[0].path}: expected an array of numbers, found {found[0].dtype}")
     same = [shape for shape in shapes if len(shape) == len(shapes[0])]  # another number of dimensions is a bad sample
     shape = [sizes[0] if len(set(sizes)) == 1 else None for sizes in zip(*same, strict=True)]
-    inferred: dict[str, Declaration] = {"array": {"dtype": found[0].dtype, "shape": shape}}
-    return WholeFiles(declare(inferred, fields, columns, where=files[0].path), files, NpyFile())
+    return {"dtype": found[0].dtype, "shape": shape}
 
 
 def _sorted(members: Sequence[ArrayFile]) -> tuple[ArrayFile, ...]:

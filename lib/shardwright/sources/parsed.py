@@ -1,16 +1,16 @@
-"""Files of lines that are rows: whole blocks are parsed at once, and single lines only where a block holds a bad one."""
+"""Files of lines that are rows: whole blocks are parsed at once, and those lines by themselves that turn out to be none."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from typing import Protocol
 
-import numpy as np
 import pyarrow as pa
 
-from shardwright.schema import INTEGERS
+from shardwright.errors import InputError
 from shardwright.sources.base import AT, REJECT, InputFile, Reader
-from shardwright.sources.columns import Declaration, infer
+from shardwright.sources.columns import infer
 from shardwright.sources.lines import (
     UNIT_BYTES,
     BadLine,
@@ -24,21 +24,30 @@ from shardwright.sources.lines import (
     units_of,
 )
 
+_FEW = 256
+"""Lines that are parsed again without a bad one; more of them are halved."""
 SAMPLE_BYTES = 4 * 2**20
 """How much of the first file that has rows says what types the columns have."""
 
-_ARROW = {"float16": pa.float32(), "float32": pa.float32(), "float64": pa.float64(), "bool": pa.bool_(), "string": pa.string()}
-_ARROW |= {"bytes": pa.binary(), "timestamp": pa.timestamp("us")}
+
+@dataclass(frozen=True)
+class Refused:
+    """Why lines are not all rows, as far as a parser tells: it stops at the first that it can't take."""
+
+    lines: tuple[int, ...] = ()
+    """Their numbers, from 0 on, of which it is as good as sure."""
+    column: int | None = None
+    """The column of the value that is none of its type."""
 
 
 class LineParser(Protocol):
     """Turns lines of one file into rows of chosen columns."""
 
-    def rows(self, lines: Lines) -> pa.RecordBatch | None:
-        """One row for each line, or None where a line is none."""
+    def rows(self, lines: Lines) -> pa.RecordBatch | Refused:
+        """One row for each line, where all of them are rows."""
 
-    def row(self, line: bytes) -> tuple[pa.RecordBatch, str]:
-        """What can be told of a line that is no row, with nulls for the rest, and the reason why it is none."""
+    def row(self, line: bytes) -> tuple[pa.RecordBatch, str | None]:
+        """One row: what can be told of a line, with nulls for the rest, and the reason why it is no row, or None."""
 
     def nothing(self) -> pa.RecordBatch:
         """One row of nulls."""
@@ -87,6 +96,14 @@ def without_first(blocks: Iterator[Lines | BadLine]) -> Iterator[Lines | BadLine
     yield from blocks
 
 
+def filled_files(files: Sequence[InputFile]) -> list[InputFile]:
+    """Those that are not empty. Raises InputError where all are."""
+    filled = [file for file in files if file.bytes]
+    if not filled:
+        raise InputError(f"{files[0].path}: expected samples, found {len(files)} empty file{'s' * (len(files) > 1)}")
+    return filled
+
+
 def sample_lines(reader: LineReader, file: InputFile) -> list[Lines]:
     """The lines at the beginning of a file that are said to be enough to know it: some `SAMPLE_BYTES`.
 
@@ -105,23 +122,16 @@ def sample_lines(reader: LineReader, file: InputFile) -> list[Lines]:
     return out
 
 
-def join_lines(pieces: Sequence[Lines]) -> Lines:
-    """The same lines, one after the other in a text of their own."""
-    out: list[Lines] = []
-    at = 0
-    for lines in pieces:
-        out.append(Lines(lines.joined() + b"\n", at, lines.starts - lines.starts[0] + at, lines.stops - lines.starts[0] + at))
-        at += len(out[-1].text)
-    starts, stops = ([getattr(lines, name) for lines in out] for name in ("starts", "stops"))
-    return Lines(b"".join(lines.text for lines in out), 0, np.concatenate(starts), np.concatenate(stops))
-
-
 def show_type(kind: pa.DataType) -> str:
     """The type of a column, for messages."""
-    found = infer(kind) or {"dtype": str(kind)}
-    return (
-        f"a list of {found['dtype']}" if found.get("shape") else "text in UTF-8" if kind == pa.string() else str(found["dtype"])
-    )
+    if kind == pa.string():
+        return "text in UTF-8"
+    if pa.types.is_timestamp(kind):
+        return f"timestamp with{'' if kind.tz else 'out'} a time zone"
+    found = infer(kind)
+    if isinstance(found, str):
+        return found
+    return f"a list of {found['dtype']}" if found.get("shape") else str(found["dtype"])
 
 
 def _rows(parser: LineParser, lines: Lines | BadLine) -> pa.RecordBatch:
@@ -131,48 +141,62 @@ def _rows(parser: LineParser, lines: Lines | BadLine) -> pa.RecordBatch:
     return pa.concat_batches(list(_parse(parser, lines))).append_column(AT, lines.places())
 
 
+def halves(lines: Lines) -> tuple[Lines, Lines]:
+    """The first and the second half of some lines."""
+    middle = len(lines) // 2
+    return lines.part(0, middle), lines.part(middle, len(lines))
+
+
 def good_lines(parser: LineParser, lines: Lines) -> Iterator[Lines]:
     """Those of `lines` that are rows."""
-    if parser.rows(lines) is not None:
+    if isinstance(parser.rows(lines), pa.RecordBatch):
         yield lines
     elif len(lines) > 1:
-        yield from good_lines(parser, lines.part(0, len(lines) // 2))
-        yield from good_lines(parser, lines.part(len(lines) // 2, len(lines)))
-
-
-def good_columns(read: Callable[[Sequence[str]], pa.RecordBatch | None], names: Sequence[str]) -> dict[str, pa.Array]:
-    """The values of those of the columns `names` that `read` can read; it gives None where it can't read all of them."""
-    rows = read(names)
-    if rows is not None:
-        return dict(zip(names, rows.columns, strict=True))
-    if len(names) == 1:
-        return {}
-    middle = len(names) // 2
-    return {**good_columns(read, names[:middle]), **good_columns(read, names[middle:])}
-
-
-def arrow_type(declared: Declaration, inferred: pa.DataType | None) -> pa.DataType:
-    """The type to read a column in that is declared so; what does not say a dtype is as inferred, else a string."""
-    dtype = declared.get("dtype")
-    known = pa.string() if inferred is None else inferred
-    if dtype not in (*_ARROW, *INTEGERS):
-        return known  # what is no dtype is told of later, with all that is wrong
-    if dtype == "timestamp" and pa.types.is_timestamp(known):
-        return known  # it knows whether times have a zone
-    kind = _ARROW.get(dtype) or pa.type_for_alias(dtype)
-    array = declared.get("shape") or ("shape" not in declared and pa.types.is_list(known))
-    return pa.list_(kind) if array else kind
+        for half in halves(lines):
+            yield from good_lines(parser, half)
 
 
 def _parse(parser: LineParser, lines: Lines) -> Iterator[pa.RecordBatch]:
     rows = parser.rows(lines)
-    if rows is not None:
+    if isinstance(rows, pa.RecordBatch):
         yield _with_reason(rows, None)
     elif len(lines) == 1:
         yield _with_reason(*parser.row(lines.joined()))
     else:
-        yield from _parse(parser, lines.part(0, len(lines) // 2))
-        yield from _parse(parser, lines.part(len(lines) // 2, len(lines)))
+        parsed = _without_bad(parser, lines, rows) if len(lines) <= _FEW else None
+        if parsed is None:
+            for half in halves(lines):
+                yield from _parse(parser, half)
+        else:
+            yield from parsed
+
+
+def _without_bad(parser: LineParser, lines: Lines, refused: Refused) -> list[pa.RecordBatch] | None:
+    """The rows of a few lines: the lines that the parser refuses one by one, all others together.
+
+    None where it does not say which lines these are, or is wrong: an open quote makes it count otherwise.
+    """
+    single = list(lines)
+    places = list(range(len(lines)))  # of those that are not known to be bad
+    bad: dict[int, pa.RecordBatch] = {}
+    rows: pa.RecordBatch | Refused = refused
+    while isinstance(rows, Refused):
+        if not rows.lines or rows.lines[-1] >= len(places):
+            return None
+        for number in reversed(rows.lines):
+            place = places.pop(number)
+            row, reason = parser.row(single[place])
+            if reason is None:
+                return None
+            bad[place] = _with_reason(row, reason)
+        if not places:
+            return [bad[place] for place in sorted(bad)]
+        rows = parser.rows(Lines.of([single[place] for place in places]))
+    good, out, start = _with_reason(rows, None), list[pa.RecordBatch](), 0
+    for number, place in enumerate(sorted(bad)):
+        out += [good.slice(start, place - number - start), bad[place]]
+        start = place - number
+    return [*out, good.slice(start)]
 
 
 def _with_reason(rows: pa.RecordBatch, reason: str | None) -> pa.RecordBatch:

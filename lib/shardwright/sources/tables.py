@@ -9,7 +9,7 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
-from typing import Any, TypeVar
+from typing import Any
 from urllib.parse import unquote
 
 import pyarrow as pa
@@ -20,17 +20,15 @@ from shardwright.schema import Schema
 from shardwright.sources.arrays import row_sources
 from shardwright.sources.base import AT, REJECT, InputFile, Reader, Task
 from shardwright.sources.columns import (
+    Asked,
     Declaration,
-    Rename,
     arrow_type,
     convert,
     declare,
-    field_names,
     fits,
     infer,
     normal_type,
     read_type,
-    rename_columns,
     show_name,
 )
 from shardwright.sources.files import check_unchanged, is_documentation, pack_files, select_files
@@ -45,44 +43,7 @@ _NULL_PARTITION = "__HIVE_DEFAULT_PARTITION__"
 _SHOWN = 5
 """Differences between files that a message lists before it only counts."""
 
-_T = TypeVar("_T")
 _Types = dict[str, pa.DataType]
-
-
-@dataclass(frozen=True)
-class Asked:
-    """What the user says of columns: which are read, as what, and how they are called."""
-
-    columns: Sequence[str] | None
-    """Names of fields; None for all."""
-    declared: Mapping[str, Declaration]
-    rename: Rename
-
-    def of(self, found: Mapping[str, _T]) -> dict[str, _T]:
-        """Those of the fields that were found which are asked for."""
-        return {name: value for name, value in found.items() if self.columns is None or name in self.columns}
-
-    def stored(self, reader: Reader, file: InputFile) -> _Types:
-        """The columns of a file by the names of fields, as they are read."""
-        schema = _schema_of(reader, file)
-        names, partitions = field_names(schema.names, self.rename), self.partitions(file)
-        here = [name for name in names if self.columns is None or name in self.columns]
-        twice = sorted({name for name in here if here.count(name) > 1 or name in partitions})
-        if twice:
-            raise InputError(
-                f"{file.path}: column {twice[0]!r} is there twice (hive partitions in folder names count); leave it out by "
-                "read.columns"
-            )
-        return {name: self.read_type(name, kind) for name, kind in zip(names, schema.types, strict=True)}
-
-    def partitions(self, file: InputFile) -> dict[str, str | None]:
-        """The values of the key=value folders that a file lies in, by the names of fields."""
-        found = _partitions(file)
-        return dict(zip(field_names(found, self.rename), found.values(), strict=True))
-
-    def read_type(self, name: str, kind: pa.DataType) -> pa.DataType:
-        """What a column of that type is read as."""
-        return read_type(normal_type(kind), self.declared.get(name, {}))
 
 
 @dataclass
@@ -155,9 +116,9 @@ class TableSource:
         return tuple(sizes)
 
     def _read_file(self, file: InputFile, units: range) -> Iterator[pa.RecordBatch]:
-        _check_same(file, self.asked.of(self.asked.stored(self.reader, file)), self.types, self.first)
-        partitions = self.asked.partitions(file)
-        stored = {name: self.asked.rename.get(name, name) for name in self.schema.names if name not in partitions}
+        _check_same(file, self.asked.only(_stored(self.reader, file, self.asked)), self.types, self.first)
+        partitions = _partitions(file, self.asked)
+        stored = {name: self.asked.column(name) for name in self.schema.names if name not in partitions}
         rows = 0
         for batch in self.reader.read(file, units, list(stored.values())):
             self._check_batch(batch, stored, units)
@@ -217,11 +178,9 @@ class TableSource:
 def open_tables(
     reader: Reader,
     files: Sequence[InputFile],
+    asked: Asked,
     *,
     expected: str,
-    fields: Mapping[str, Declaration] | None = None,
-    columns: Sequence[str] | None = None,
-    rename: Rename | None = None,
 ) -> TableSource:
     """Files of the same columns, whatever their names are; `expected` says in messages what they should be ("Parquet files").
 
@@ -231,23 +190,22 @@ def open_tables(
     usable = select_files(files, lambda file: not is_documentation(file), expected=expected)
     first = next((file for file in usable if file.bytes), usable[0])  # an empty one may be good, but says nothing
     where = first.path
-    asked = Asked(columns, {}, rename or {})
     names = _schema_of(reader, first).names
-    rename_columns(dict.fromkeys([*names, *_partitions(first)]), rename, where=where)
+    asked.renamed(dict.fromkeys([*names, *_hive_folders(first)]), where=where)
     of_format = reader.fields()
-    of_format = asked.of(dict(zip(field_names(of_format, rename), of_format.values(), strict=True)))
-    asked = replace(asked, declared=_merge(of_format, fields or {}))
-    found = asked.stored(reader, first)
-    stored = asked.of(found)
-    partitions = {file: asked.partitions(file) for file in usable}
-    keys = {file: asked.of(dict.fromkeys(own, "partition")) for file, own in partitions.items()}
+    known = asked.only(dict(zip(asked.names(of_format), of_format.values(), strict=True)))
+    asked = replace(asked, fields=_merge(known, asked.fields))
+    found = _stored(reader, first, asked)
+    stored = asked.only(found)
+    partitions = {file: _partitions(file, asked) for file in usable}
+    keys = {file: asked.only(dict.fromkeys(own, "partition")) for file, own in partitions.items()}
     for file in usable:
         _check_same(file, keys[file], keys[first], where)
     with ThreadPoolExecutor(_THREADS) as threads:
-        others = threads.map(lambda file: asked.stored(reader, file), usable[:_CHECKED])
+        others = threads.map(lambda file: _stored(reader, file, asked), usable[:_CHECKED])
         for file, other in zip(usable, others, strict=False):
-            _check_same(file, asked.of(other), stored, where)
-    partition_types = _partition_types(list(partitions[first]), list(partitions.values()), asked.declared)
+            _check_same(file, asked.only(other), stored, where)
+    partition_types = _partition_types(list(partitions[first]), list(partitions.values()), asked.fields)
     schema = _schema({**found, **partition_types}, asked, where)
     source = TableSource(schema, reader, usable, asked, where, stored, partition_types)
     if not source.has_rows():
@@ -260,7 +218,7 @@ def _schema(types: _Types, asked: Asked, where: str) -> Schema:
         name: f"{kind}; declare it float64, int64 or string" if pa.types.is_decimal(kind) else infer(kind)
         for name, kind in types.items()
     }
-    schema = declare(inferred, asked.declared, asked.columns, where=where)
+    schema = declare(inferred, asked, where=where)
     for field in schema:
         if not fits(field, types[field.name]):
             raise SchemaError(
@@ -296,6 +254,20 @@ def _schema_of(reader: Reader, file: InputFile) -> pa.Schema:
     return schema
 
 
+def _stored(reader: Reader, file: InputFile, asked: Asked) -> _Types:
+    """The columns of a file by the names of fields, as they are read."""
+    schema = _schema_of(reader, file)
+    names, partitions = asked.names(schema.names), _partitions(file, asked)
+    here = [name for name in names if asked.columns is None or name in asked.columns]
+    twice = sorted({name for name in here if here.count(name) > 1 or name in partitions})
+    if twice:
+        raise InputError(
+            f"{file.path}: column {twice[0]!r} is there twice (hive partitions in folder names count); leave it out by "
+            "read.columns"
+        )
+    return {name: asked.read_type(name, kind) for name, kind in zip(names, schema.types, strict=True)}
+
+
 def _check_same(file: InputFile, here: Mapping[str, Any], there: Mapping[str, Any], first: str) -> None:
     if here != there:
         differ = sorted(name for name in here.keys() | there.keys() if here.get(name) != there.get(name))
@@ -315,7 +287,13 @@ def _misbehaves(reader: Reader, problem: str) -> InputError:
     return InputError(f'read.format = "{type(reader).__module__}:{type(reader).__qualname__}": {problem}; correct the reader')
 
 
-def _partitions(file: InputFile) -> dict[str, str | None]:
+def _partitions(file: InputFile, asked: Asked) -> dict[str, str | None]:
+    """The values of the folders that a file lies in, by the names of fields."""
+    found = _hive_folders(file)
+    return dict(zip(asked.names(found), found.values(), strict=True))
+
+
+def _hive_folders(file: InputFile) -> dict[str, str | None]:
     """The values of the key=value folders in a file's name, decoded as Hive and Spark encode them."""
     pairs = [folder.partition("=") for folder in file.name.split("/")[:-1]]
     return {key: None if value == _NULL_PARTITION else unquote(value) for key, equals, value in pairs if key and equals}

@@ -4,19 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from shardwright.errors import InputError
 from shardwright.sources.base import REJECT, InputFile, Source
-from shardwright.sources.columns import Declaration, declare
-from shardwright.sources.files import check_unique_names, is_documentation, select_files
+from shardwright.sources.columns import Asked
+from shardwright.sources.files import is_documentation, select_files
 from shardwright.sources.lines import Lines, SplitLines, TextOptions, read_text
-from shardwright.sources.parsed import LineReader, sample_lines
+from shardwright.sources.parsed import LineReader, filled_files, sample_lines
 from shardwright.sources.tables import open_tables
-from shardwright.sources.whole import WholeFiles
+from shardwright.sources.whole import open_whole
 
 _EXPECTED = "text files"
 _SCHEMA = pa.schema([("text", pa.string())])
@@ -58,7 +58,7 @@ class TextRows:
             values = pc.replace_substring_regex(values, r"\r$", "")
         return pa.RecordBatch.from_arrays([values.view(pa.string())], names=["text"])
 
-    def row(self, line: bytes) -> tuple[pa.RecordBatch, str]:
+    def row(self, line: bytes) -> tuple[pa.RecordBatch, str | None]:
         """Never asked for: every line is a row."""
         raise NotImplementedError
 
@@ -87,22 +87,11 @@ class WholeText:
         return {"text": pa.array(texts, pa.binary()).view(pa.string()), REJECT: pa.array(reasons, pa.string())}
 
 
-def open_text_files(
-    files: Sequence[InputFile],
-    *,
-    fields: Mapping[str, Declaration] | None = None,
-    columns: Sequence[str] | None = None,
-    **options: Any,
-) -> Source:
-    """Text files, of one field `text`. Raises ConfigError for bad options, and InputError for files that are no text."""
-    checked = PlainTextOptions(**options)
+def open_text_files(files: Sequence[InputFile], asked: Asked, options: PlainTextOptions) -> Source:
+    """Text files, of one field `text`. Raises InputError for files that are no text."""
     usable = select_files(files, lambda file: not is_documentation(file), expected=_EXPECTED)
-    if checked.sample == "file":
-        check_unique_names(usable)
-        schema = declare({"text": {"dtype": "string"}}, fields, columns, where=usable[0].path)
-        return WholeFiles(schema, usable, WholeText(checked.encoding))
-    reader = TextReader(checked)
-    first = next((file for file in usable if file.bytes), None)
-    if first:
-        sample_lines(reader, first)  # raises for what is no text
-    return open_tables(reader, files, expected=_EXPECTED, fields=fields, columns=columns)
+    if options.sample == "file":
+        return open_whole(usable, WholeText(options.encoding), {"text": {"dtype": "string"}}, asked)
+    reader = TextReader(options)
+    sample_lines(reader, filled_files(usable)[0])  # raises for what is no text
+    return open_tables(reader, files, asked, expected=_EXPECTED)

@@ -11,7 +11,7 @@ import pyarrow.compute as pc
 
 from shardwright.schema import Schema
 from shardwright.sources.base import BATCH_BYTES, REJECT, InputFile, Task
-from shardwright.sources.columns import Declaration, declare
+from shardwright.sources.columns import Asked, Declaration, declare
 from shardwright.sources.files import check_unique_names, pack_files, read_whole
 
 _MAX_BYTES = 2**31 - 2**20
@@ -32,11 +32,13 @@ class WholeFiles:
     schema: Schema
     files: tuple[InputFile, ...]
     decoder: Decoder
+    names: Mapping[str, str]
+    """The column of each field."""
     sample_per_file: bool = True
 
     def __reduce__(self) -> tuple[object, ...]:
         """Travel without the files: a task names its own, and a list of millions would go to every executor."""
-        return type(self), (self.schema, (), self.decoder)
+        return type(self), (self.schema, (), self.decoder, self.names)
 
     @property
     def addressable(self) -> bool:
@@ -57,7 +59,7 @@ class WholeFiles:
             too_large = [file.bytes > _MAX_BYTES for file in files]
             contents = [b"" if large else read_whole(file) for file, large in zip(files, too_large, strict=True)]
             columns = self.decoder(files, pa.array(contents, pa.binary()))
-            out = {name: columns[name] for name in self.schema.names}
+            out = {name: columns[self.names[name]] for name in self.schema.names}
             out["_source"] = pa.array([file.name for file in files], pa.string())
             if REJECT in columns or any(too_large):
                 limit = f"expected a file of at most {_MAX_BYTES} bytes"
@@ -77,16 +79,24 @@ class AnyFile:
         return {"data": contents, "path": pa.array([file.name for file in files], pa.string())}
 
 
-def open_any_files(
-    files: Sequence[InputFile], *, fields: Mapping[str, Declaration] | None = None, columns: Sequence[str] | None = None
-) -> WholeFiles:
+def open_any_files(files: Sequence[InputFile], asked: Asked) -> WholeFiles:
     """Every file is a sample: `data` (its bytes) and `path` (its name relative to the root).
 
-    Raises InputError for one name under two roots.
+    Raises what `open_whole` raises.
+    """
+    inferred: dict[str, Declaration] = {"data": {"dtype": "bytes"}, "path": {"dtype": "string"}}
+    return open_whole(files, AnyFile(), inferred, asked)
+
+
+def open_whole(files: Sequence[InputFile], decoder: Decoder, inferred: Mapping[str, Declaration], asked: Asked) -> WholeFiles:
+    """Files as samples, of the columns `inferred` that `decoder` makes of them.
+
+    Raises InputError for one name under two roots, SchemaError for fields that can't be.
     """
     check_unique_names(files)
-    inferred: dict[str, Declaration] = {"data": {"dtype": "bytes"}, "path": {"dtype": "string"}}
-    return WholeFiles(declare(inferred, fields, columns, where=files[0].path), tuple(files), AnyFile())
+    where = files[0].path
+    schema = declare(asked.renamed(inferred, where=where), asked, where=where)
+    return WholeFiles(schema, tuple(files), decoder, {name: asked.column(name) for name in schema.names})
 
 
 def _batches(files: Sequence[InputFile]) -> Iterator[Sequence[InputFile]]:

@@ -21,6 +21,8 @@ from shardwright.spark.reading import REPORT
 from shardwright.spark.writing import row_groups
 from shardwright.stages.standardise import FitTransforms, StandardiseOptions
 
+FEW_TASKS = 64
+"""So many summaries are merged in the driver; of more, which may be megabytes each, tasks merge some first."""
 _CHUNK_BYTES = 8 * 2**20
 """Staged samples that are fetched at once."""
 
@@ -48,6 +50,14 @@ class FitPass:
             for first, stop in row_groups(own["bytes"].to_numpy(), _CHUNK_BYTES):
                 arrays = self.exchange.fetch(own.slice(first, stop - first), fetched)
                 fit.update(dict(zip(names, arrays, strict=True)))
+        yield pa.RecordBatch.from_pylist([{"report": json.dumps(fit.to_json())}], REPORT)
+
+    def merge(self, reports: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+        """One report of several, for `mapInArrow`."""
+        fit = FitTransforms(self.schema, self.options)
+        for batch in reports:
+            for text in batch["report"].to_pylist():
+                fit.merge(json.loads(text))
         yield pa.RecordBatch.from_pylist([{"report": json.dumps(fit.to_json())}], REPORT)
 
     def _published(self, batch: pa.RecordBatch) -> pa.RecordBatch:

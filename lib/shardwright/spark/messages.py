@@ -92,8 +92,10 @@ def reader_notes(recipe: Recipe, stored: Schema) -> list[str]:
     """What others will not read as this package's reader does: one line for each such column of a `stored` schema."""
     forms = ((field.name, stock_petastorm_form(field)) for field in stored)
     compress, pad = recipe.compress, recipe.shard.remainder == "pad"
+    coded = {name for name, policy in recipe.standardise.at_write().items() if policy.method == "one_hot"}
+    unknown = coded - compress.fields.keys()  # of a length that the fit says, so not compressed by Parquet, as it looks yet
     layout = columns(stored, compressed=compress.column_codecs, default=compress.columns, pad=pad)
-    unread = (one for one in layout if one.kind == "compressed" and not one.codec.spark_reads)
+    unread = [one for one in layout if one.kind == "compressed" and not one.codec.spark_reads and one.name not in unknown]
     return [
         *(f"{name}: stock Petastorm gives {form}" for name, form in forms if form),
         *(

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import functools
 import json
+import math
 from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import Any, cast
@@ -27,7 +28,7 @@ from shardwright.sources import open_source
 from shardwright.spark.assemble import Assembly
 from shardwright.spark.carrying import Carried, CarryPass
 from shardwright.spark.encoding import Encoding, compression
-from shardwright.spark.fitting import FitPass
+from shardwright.spark.fitting import FEW_TASKS, FitPass
 from shardwright.spark.index import AssignSplits, CountPlaces, IndexFiles, number_repeated
 from shardwright.spark.messages import reader_notes
 from shardwright.spark.progress import Passes
@@ -50,6 +51,8 @@ from shardwright.storage import open_local
 _TRANSFORMS: TypeAdapter[tuple[Transform, ...]] = TypeAdapter(tuple[Transform, ...])
 _STAGED = ("data", "index", "quarantine", "numbered", "carry", "parts", "version")
 """Directories of an attempt."""
+_KNOWN_OTHERWISE = {"path", "query", "columns", "fields", "key", "duplicate_keys", "task_bytes"}
+"""What of [read] is in the inputs, the schema or the recipe, or of no influence."""
 
 
 def prepare(config: Config, *, new_version: bool = False, quiet: bool = False) -> Published:
@@ -57,7 +60,7 @@ def prepare(config: Config, *, new_version: bool = False, quiet: bool = False) -
 
     Nothing is done, and Spark not started, when the newest version was made by the same configuration from the same inputs.
     """
-    return run(_work(config), config.output, new_version=new_version, quiet=quiet)
+    return run(work_of(config), config.output, new_version=new_version, quiet=quiet)
 
 
 def stored_schema(config: Config) -> Schema | None:
@@ -67,13 +70,14 @@ def stored_schema(config: Config) -> Schema | None:
     """
     if config.read.by_spark:
         return None
-    work = _work(config)
+    work = work_of(config)
     return work.recipe.stored(work.schema)
 
 
-def _work(config: Config) -> Work:
+def work_of(config: Config) -> Work:
+    """What a prepare job has to do; starts Spark only for what Spark reads. Raises what is wrong with input or options."""
     read = config.read
-    asked = {"read": read.model_dump(mode="json", include={"format", "options"}, exclude_defaults=True)}
+    asked = {"read": read.model_dump(mode="json", exclude=_KNOWN_OTHERWISE, exclude_defaults=True)}
     if read.by_spark:
         frame, described = open_table(read, config.name)
         schema = frame_schema(frame, read.fields, read.columns, where=described)
@@ -232,8 +236,13 @@ class _Job:
         schema, options, split = self._work.schema, self._recipe.standardise, self._statistics_split(plan)
         end = routes(plan.parts, keys)[split].end
         work = FitPass(index=index, exchange=self._exchange, schema=schema, options=options, split=split, end=end)
+        step: Callable[..., Any] = work
+        frame = index.numbers(self._spark)
+        if len(index.names) > FEW_TASKS:
+            frame = frame.mapInArrow(work, from_arrow_schema(REPORT)).repartition(math.isqrt(len(index.names)))
+            step = work.merge
         fit = FitTransforms(schema, options)
-        for text in self._collect("fit", index.numbers(self._spark), work):
+        for text in self._collect("fit", frame, step):
             fit.merge(json.loads(text))
         fitted = fit.finish()
         samples = plan.published[split] - plan.padded[split]

@@ -19,7 +19,7 @@ from shardwright.format.canonical import canonical_sha256
 from shardwright.format.manifest import Compression, Input, Transform
 from shardwright.schema import Schema
 from shardwright.sources import Source
-from shardwright.sources.columns import Declaration, declare, fits, infer, normal_type
+from shardwright.sources.columns import Asked, Declaration, declare, fits, infer, normal_type
 from shardwright.spark.exchange import Exchange, SourceExchange, StagedExchange
 from shardwright.stages import Map
 from shardwright.stages.clean import Clean
@@ -125,9 +125,11 @@ def frame_schema(
 ) -> Schema:
     """What the columns of `frame` hold. Raises SchemaError for columns that are unknown, or that no field can hold."""
     types = {field.name: _arrow_type(field) for field in frame.schema}
-    found = {name: "none of Arrow's" if kind is None else infer(kind) for name, kind in types.items()}
-    inferred = {n: frame.schema[n].dataType.simpleString() if isinstance(one, str) else one for n, one in found.items()}
-    schema = declare(inferred, fields, columns, where=where)
+    inferred = {}
+    for name, kind in types.items():
+        known = None if kind is None else infer(kind)
+        inferred[name] = known if isinstance(known, Mapping) else frame.schema[name].dataType.simpleString()
+    schema = declare(inferred, Asked(fields or {}, columns), where=where)
     for field in schema:
         kind = types[field.name]
         if kind is None or not fits(field, kind):

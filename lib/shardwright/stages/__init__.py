@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
+import numpy as np
 import pyarrow as pa
 
 ORDER = ("read", "clean", "map", "split", "standardise", "compress", "shard", "publish")
@@ -28,6 +29,16 @@ class Rejects:
     fields: list[str] = field(default_factory=list)
     reasons: list[str] = field(default_factory=list)
     filtered: int = 0
+
+
+def without(batch: pa.RecordBatch, found: Mapping[int, tuple[str, str]]) -> tuple[pa.RecordBatch, Rejects]:
+    """The samples of `batch` but for the rows in `found`, and these, each with its field and reason."""
+    if not found:
+        return batch, Rejects()
+    kept = np.ones(batch.num_rows, bool)
+    kept[list(found)] = False
+    rows = sorted(found)
+    return batch.filter(pa.array(kept)), Rejects(rows, [found[row][0] for row in rows], [found[row][1] for row in rows])
 
 
 class Map(Protocol):

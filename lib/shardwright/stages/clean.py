@@ -24,7 +24,7 @@ from shardwright.format.layout import sample_type
 from shardwright.hashing.sample_key import fixed_bytes
 from shardwright.schema import NUMBERS, Field, Schema, suggest
 from shardwright.sources.columns import fits, normal_type
-from shardwright.stages import Rejects
+from shardwright.stages import Rejects, without
 
 _Check = Callable[[Array], Bad]
 """Finds the bad rows in values of shape (n, elements)."""
@@ -87,13 +87,7 @@ class Clean:
             for row, reason in bad.items():
                 found.setdefault(row, (field.name, reason))
         columns |= {name: batch.column(name) for name in batch.schema.names if name.startswith("_")}
-        out = pa.RecordBatch.from_arrays(list(columns.values()), names=list(columns))
-        if not found:
-            return out, Rejects()
-        kept = np.ones(len(batch), bool)
-        kept[list(found)] = False
-        rows = sorted(found)
-        return out.filter(pa.array(kept)), Rejects(rows, [found[row][0] for row in rows], [found[row][1] for row in rows])
+        return without(pa.RecordBatch.from_arrays(list(columns.values()), names=list(columns)), found)
 
 
 def _clean_column(field: Field, array: pa.Array, options: CleanOptions) -> tuple[pa.Array, Bad]:

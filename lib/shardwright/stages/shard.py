@@ -14,7 +14,7 @@ from shardwright.errors import BalanceError
 from shardwright.format.manifest import Order, RemainderPolicy
 from shardwright.hashing.sortable import sortable
 from shardwright.schema import Schema, suggest
-from shardwright.stages import Rejects
+from shardwright.stages import Rejects, without
 
 ORDER_VALUES = "_order"
 """The values that samples are ordered by, as bytes that sort as they do; of one width."""
@@ -111,8 +111,8 @@ def _check_sizes(sizes: Mapping[str, SplitSize], options: ShardOptions) -> None:
     if small:
         found = ", ".join(f"{name!r} has {samples} for {options.count_of(name)}" for name, samples in sorted(small.items()))
         raise BalanceError(
-            f"expected at least as many samples as shards in every split, but {found}; ask for fewer shards (shard.count, "
-            "shard.per_split), or for other splits (split.fractions; --splits of a reshard)"
+            f"expected at least as many samples as shards in every split, but {found}; lower shard.count, set "
+            "shard.per_split, or choose other splits (split.fractions; --splits of a reshard)"
         )
 
 
@@ -160,10 +160,4 @@ class OrderBy:
                 found.setdefault(row, (field.name, reason))
         order = np.hstack(columns)
         column = pa.Array.from_buffers(pa.binary(order.shape[1]), len(order), [None, pa.py_buffer(order)])
-        out = batch.append_column(ORDER_VALUES, column)
-        if not found:
-            return out, Rejects()
-        kept = np.ones(len(order), bool)
-        kept[list(found)] = False
-        rows = sorted(found)
-        return out.filter(pa.array(kept)), Rejects(rows, [found[row][0] for row in rows], [found[row][1] for row in rows])
+        return without(batch.append_column(ORDER_VALUES, column), found)
