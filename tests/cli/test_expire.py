@@ -81,6 +81,14 @@ def test_versions_whose_parts_are_listed_stay(run, root):
     assert names(root) == ["_LATEST", "v000001", "v000002", "v000004"]
 
 
+def test_samples_that_wait_in_a_version_are_named(run, root):
+    counts = open_dataset(str(root), version="v000001").manifest.lineage.counts
+    reseal(root, lineage={"counts": counts.model_copy(update={"carried": 3})}, version="v000001")
+    reseal(root, version="v000004")
+    _, text, _ = run("expire", root, "--keep", 1, "--dry-run")
+    assert text.count("goes, and with it 3 samples that wait in _carry for a later version") == 1
+
+
 def test_a_version_that_cannot_tell_what_it_needs(run, root):
     path = root / "v000004/_index.parquet"
     path.write_bytes(path.read_bytes()[:-9])

@@ -163,14 +163,14 @@ def test_the_same_however_it_is_cut(published: dict[str, Published], tmp_path: P
 def test_cut_into_others_and_back(published: dict[str, Published], tmp_path: Path, case: str) -> None:
     first = published[case]
     encoded = any(transform.at == "write" for transform in first.manifest.content.transforms)
-    few = cut(first.url, tmp_path / "few", shards=2, remainder="spread")
+    few = cut(first.url, tmp_path / "few", shards=2, remainder="spread", seed=3)
     found = ids(first)
     taken = found["published"] + (Counter() if encoded else found["carried"])
     assert ids_of(few) == taken
     other = cut(first.url, tmp_path / "other", shards=3, remainder="spread", seed=8, where="id < 100")
     assert ids_of(other) == Counter({number: count for number, count in taken.items() if number < 100})
     again = cut(few.url, tmp_path / "again", shards=3, remainder="spread", seed=8, where="id < 100")
-    assert again.manifest.content_id == other.manifest.content_id  # nothing depends on how the source was cut
+    assert again.manifest.content_id == other.manifest.content_id  # whatever order the source is in
 
 
 def cut(url: str, output: Path, **options: Any) -> Published:

@@ -11,8 +11,10 @@ from pyspark.sql import SparkSession
 
 from shardwright.codecs import encode_value, stored_field
 from shardwright.codecs.options import Int8, Png
+from shardwright.config import Recipe
 from shardwright.format.compression import ColumnCodec
 from shardwright.schema import Field, Schema
+from shardwright.spark.messages import reader_notes
 from tests.datasets import publish
 
 ROWS = 40
@@ -44,6 +46,23 @@ def test_spark_reads_what_it_says(spark: SparkSession, split: Path) -> None:
         for row in range(ROWS)
     ]
     assert sorted((*row[:-2], *map(bytes, row[-2:])) for row in rows) == sorted(expected)
+
+
+def test_what_others_do_not_read_is_said_before_the_run() -> None:
+    fields = {"score": "brotli", "picture": "jpegxl"}
+    compress = {"columns": "brotli", "fields": fields}
+    coded = {"features": {"kind": "one_hot"}}  # of one length in the end, so read by offset
+    recipe = Recipe.model_validate({"compress": compress, "standardise": coded, "shard": {"count": 1, "remainder": "pad"}})
+    schema = Schema(
+        fields=(
+            Field(name="score", dtype="float32"), Field(name="kind", dtype="string"), Field(name="text", dtype="string"),
+            Field(name="picture", dtype="uint8", shape=(8, 8, 3)), Field(name="id", dtype="int64"),
+        )
+    )  # fmt: skip
+    assert [note.partition(" columns")[0] for note in reader_notes(recipe, recipe.stored(schema))] == [
+        "picture: stock Petastorm gives the stored bytes of a JPEG XL picture",
+        *(f"{name}: Spark does not read brotli" for name in ("score", "text", "_pad")),
+    ]
 
 
 def test_spark_has_no_brotli(spark: SparkSession, split: Path) -> None:

@@ -285,6 +285,7 @@ def test_fields_after_the_functions_of_the_teams_own() -> None:
     recipe = Recipe(
         key=("x",), map=(options,), split=SplitOptions(fractions={"a": 1.0}, stratify="x"),
         shard=ShardOptions(count=1, per_split={"b": 2}, order="keep", order_by=("number", "v", "w")),
+        standardise=StandardiseOptions(split="trian"),
     )  # fmt: skip
     with pytest.raises(ConfigError) as caught:
         recipe.check(schema)
@@ -293,5 +294,6 @@ def test_fields_after_the_functions_of_the_teams_own() -> None:
         "shard.order_by: no field 'w'; known: number, v",
         "shard.order_by: 'v' is int8 (2,); expected numbers, bools, timestamps or strings",
         "shard.per_split: no split 'b'; known: a",
+        "standardise.split: no split 'trian'; known: a",
         f"[[map]] {function}: options: got an unexpected keyword argument 'buy'",
     ]

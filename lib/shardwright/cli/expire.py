@@ -12,7 +12,7 @@ import typer
 
 from shardwright.cli.output import out, size, table
 from shardwright.errors import ConfigError, DatasetNotFoundError
-from shardwright.format.layout import LATEST, LOCK, STAGING
+from shardwright.format.layout import CARRY, LATEST, LOCK, STAGING
 from shardwright.format.versions import published_versions, read_index, read_latest, read_manifest
 from shardwright.storage import LocalStorage, Lock, open_local
 
@@ -75,13 +75,20 @@ def _say(storage: LocalStorage, keep: int) -> list[str]:
     reasons = versions_to_delete(storage, keep)
     shown = table("version", "size", "")
     for version, reason in reasons.items():
-        shown.add_row(version, size(_bytes(storage.local_path(version))), f"stays: {reason}" if reason else "goes")
+        verdict = f"stays: {reason}" if reason else f"goes{_waiting(storage, version)}"
+        shown.add_row(version, size(_bytes(storage.local_path(version))), verdict)
     old = [version for version, reason in reasons.items() if not reason]
     console = out()
     console.print(shown)
     if not old:
         console.print("nothing to delete")
     return old
+
+
+def _waiting(storage: LocalStorage, version: str) -> str:
+    """A warning where samples would go that no other version has to have: those that wait in `_carry`."""
+    carried = read_manifest(storage, version)[1].lineage.counts.carried
+    return f", and with it {carried:,} samples that wait in {CARRY} for a later version" if carried else ""
 
 
 def _delete(storage: LocalStorage, versions: Iterable[str]) -> int:

@@ -30,7 +30,10 @@ from shardwright.sources.records import SplitRecords
 from shardwright.sources.tables import TableSource, open_tables
 
 _EXPECTED = "CSV files"
+_BOOL = " (read.options.true_values, false_values)"
 _CONVERSION = re.compile(r"CSV column #(?P<column>\d+): Row #(?P<row>\d+)")
+_MANY = 16
+"""Values of a row that are bad before the others are left out: it may be a header among rows, in thousands of columns."""
 _DELIMITERS = (",", ";", "\t", "|")
 
 
@@ -178,11 +181,15 @@ class CsvRows:
                 return self.nothing(), f"{self._wrong_shape(line)}: {show(line)}"
             bad.append(self.header[rows.column])
             types[bad[-1]] = pa.binary()
+            if len(bad) > _MANY:
+                types = dict.fromkeys(bad, pa.binary())
         if not bad:
             return rows, None
         name = min(bad, key=list(self.columns).index)
-        reason = f"column {name!r}: expected {show_type(self.types[name])}, found {show(rows[name][0].as_py())}"
-        arrays = [pa.nulls(1, self.types[one]) if one in bad else rows[one] for one in self.columns]
+        expected = show_type(self.types[name]) + (_BOOL if self.types[name] == pa.bool_() else "")
+        reason = f"column {name!r}: expected {expected}, found {show(rows[name][0].as_py())}"
+        good = types.keys() - set(bad)
+        arrays = [rows[one] if one in good else pa.nulls(1, self.types[one]) for one in self.columns]
         return pa.RecordBatch.from_arrays(arrays, names=list(self.columns)), reason
 
     def nothing(self) -> pa.RecordBatch:
@@ -213,7 +220,7 @@ class CsvRows:
         positions = dict(zip(self.header, numbers, strict=True))
         text += f"\nx{options.delimiter}x".encode() if len(self.header) == 1 else b"\nx"
         try:
-            table = csv.read_csv(
+            table = csv.open_csv(  # read_csv starts a thread each time
                 pa.BufferReader(text),
                 csv.ReadOptions(use_threads=False, block_size=len(text) + 1, column_names=numbers),
                 _parse_options(options, wrong),
@@ -225,7 +232,7 @@ class CsvRows:
                     true_values=list(options.true_values), false_values=list(options.false_values),
                     timestamp_parsers=[*options.timestamp_formats] or None,
                 ),
-            )  # fmt: skip
+            ).read_all()  # fmt: skip
         except pa.ArrowInvalid as error:
             return _refused(str(error), wrong, count)
         if table.num_rows != count or len(wrong) != 1:
@@ -290,12 +297,12 @@ def split_values(options: CsvOptions, line: bytes) -> tuple[str, ...] | None:
     wrong: list[int] = []
     # twice: where a quote is open at the end, the first line does not end there
     try:
-        table = csv.read_csv(
+        table = csv.open_csv(
             pa.BufferReader(line + b"\n" + line),
             csv.ReadOptions(use_threads=False, block_size=2 * len(line) + 2, autogenerate_column_names=True),
             _parse_options(options, wrong),
             csv.ConvertOptions(column_types={f"f{column}": pa.binary() for column in range(most)}),
-        )
+        ).read_all()
     except pa.ArrowInvalid:
         return None
     if table.num_rows != 2 or wrong:

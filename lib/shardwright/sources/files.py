@@ -7,6 +7,7 @@ import glob
 import logging
 import os
 import re
+import stat
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -241,6 +242,8 @@ def _input_file(path: str, name: str, status: os.stat_result) -> InputFile:
         name.encode()
     except UnicodeEncodeError as error:
         raise InputError(f"{path!r}: expected a file name in UTF-8; rename the file") from error
+    if not stat.S_ISREG(status.st_mode):
+        raise InputError(f"{path}: expected a file, found a pipe, socket or device; remove it, or read a narrower path")
     return InputFile(path=path, name=name, bytes=status.st_size, modified_ns=status.st_mtime_ns)
 
 

@@ -30,7 +30,7 @@ CHUNK_BYTES = 2 * 2**20
 SHOWN_BYTES = 120
 """Of a line that can't be used, in messages."""
 _WRONG_LINES = 100
-"""Up to one line of so many at the beginning of a file may be in another encoding, or hold zero bytes: bad lines, not a bad file."""
+"""Up to one line of so many at the beginning of a file may be in another encoding or hold zero bytes: bad lines, but text."""
 
 _ZIP = b"PK\3\4"
 _CODECS = {b"\x1f\x8b": "gzip", b"BZh": "bz2", b"\x28\xb5\x2f\xfd": "zstd", b"\x04\x22\x4d\x18": "lz4", b"\xfd7zXZ\0": "xz"}

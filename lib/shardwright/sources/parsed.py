@@ -24,8 +24,8 @@ from shardwright.sources.lines import (
     units_of,
 )
 
-_FEW = 256
-"""Lines that are parsed again without a bad one; more of them are halved."""
+_PIECE = 512
+"""Lines that are parsed together where one of a block is bad: few enough to do so once more for each that is bad."""
 SAMPLE_BYTES = 4 * 2**20
 """How much of the first file that has rows says what types the columns have."""
 
@@ -141,19 +141,14 @@ def _rows(parser: LineParser, lines: Lines | BadLine) -> pa.RecordBatch:
     return pa.concat_batches(list(_parse(parser, lines))).append_column(AT, lines.places())
 
 
-def halves(lines: Lines) -> tuple[Lines, Lines]:
-    """The first and the second half of some lines."""
-    middle = len(lines) // 2
-    return lines.part(0, middle), lines.part(middle, len(lines))
-
-
 def good_lines(parser: LineParser, lines: Lines) -> Iterator[Lines]:
     """Those of `lines` that are rows."""
     if isinstance(parser.rows(lines), pa.RecordBatch):
         yield lines
     elif len(lines) > 1:
-        for half in halves(lines):
-            yield from good_lines(parser, half)
+        middle = len(lines) // 2
+        yield from good_lines(parser, lines.part(0, middle))
+        yield from good_lines(parser, lines.part(middle, len(lines)))
 
 
 def _parse(parser: LineParser, lines: Lines) -> Iterator[pa.RecordBatch]:
@@ -162,13 +157,12 @@ def _parse(parser: LineParser, lines: Lines) -> Iterator[pa.RecordBatch]:
         yield _with_reason(rows, None)
     elif len(lines) == 1:
         yield _with_reason(*parser.row(lines.joined()))
+    elif len(lines) <= _PIECE and (parsed := _without_bad(parser, lines, rows)):
+        yield from parsed
     else:
-        parsed = _without_bad(parser, lines, rows) if len(lines) <= _FEW else None
-        if parsed is None:
-            for half in halves(lines):
-                yield from _parse(parser, half)
-        else:
-            yield from parsed
+        size = _PIECE if len(lines) > _PIECE else -(-len(lines) // 2)
+        for start in range(0, len(lines), size):
+            yield from _parse(parser, lines.part(start, min(start + size, len(lines))))
 
 
 def _without_bad(parser: LineParser, lines: Lines, refused: Refused) -> list[pa.RecordBatch] | None:

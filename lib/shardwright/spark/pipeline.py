@@ -82,7 +82,9 @@ def work_of(config: Config) -> Work:
         frame, described = open_table(read, config.name)
         schema = frame_schema(frame, read.fields, read.columns, where=described)
         return Work(frame, config.recipe(), config.name, schema=schema, described=described, asked=asked)
-    source = open_source(read.format, read.paths, fields=read.fields, columns=read.columns, options=read.options)
+    source = open_source(
+        read.format, read.paths, fields=read.fields, columns=read.columns, rename=read.rename, options=read.options
+    )
     return Work(source, config.recipe(), config.name, asked=asked, reader=read.format if ":" in read.format else None)
 
 

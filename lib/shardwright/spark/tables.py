@@ -6,6 +6,7 @@ from pyspark.errors import AnalysisException
 from pyspark.sql import DataFrame
 
 from shardwright.errors import InputError, InputNotFoundError
+from shardwright.sources.columns import Asked
 from shardwright.spark.session import open_session
 from shardwright.stages.read import ReadOptions
 
@@ -13,17 +14,20 @@ _NOT_FOUND = ("TABLE_OR_VIEW_NOT_FOUND", "SCHEMA_NOT_FOUND", "CATALOG_NOT_FOUND"
 
 
 def open_table(read: ReadOptions, name: str) -> tuple[DataFrame, str]:
-    """The rows that `read` asks for, and what to call them; starts Spark.
+    """The rows that `read` asks for, their columns by the names of fields, and what to call them; starts Spark.
 
-    Raises InputNotFoundError for a table that is not there, InputError for a query that Spark refuses.
+    Raises InputNotFoundError for a table that is not there, InputError for a query that Spark refuses, SchemaError for columns
+    that can't be renamed.
     """
     session = open_session(name)
     described = f"query {read.query}" if read.query else f"table {read.paths[0]}"
     try:
-        return session.sql(read.query) if read.query else session.table(read.paths[0]), described
+        frame = session.sql(read.query) if read.query else session.table(read.paths[0])
     except AnalysisException as error:
         missing = str(error.getCondition()).startswith(_NOT_FOUND)
         raise (InputNotFoundError if missing else InputError)(f"{described}: {_told(error)}") from error
+    columns = Asked(rename=read.rename).renamed({name: name for name in frame.columns}, where=described)
+    return frame.withColumnsRenamed({column: name for name, column in columns.items()}), described
 
 
 def _told(error: AnalysisException) -> str:

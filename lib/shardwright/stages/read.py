@@ -42,6 +42,8 @@ class ReadOptions(BaseModel):
     """The fields to take; all by default."""
     fields: dict[str, dict[str, Any]] = {}
     """What is known of a field better than the input says: dtype, shape, codec, nullable."""
+    rename: dict[str, str] = {}
+    """Fields that are called otherwise than their columns, with the names of these; all else goes by the names of fields."""
     key: tuple[str, ...] = ()
     """The fields that identify a sample; by default the file's path where a file holds one sample, else the content."""
     duplicate_keys: Literal["error", "keep"] = "error"
