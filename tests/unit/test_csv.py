@@ -85,6 +85,74 @@ def test_a_bad_row_is_one_rejected_row(tmp_path: Path) -> None:
     assert (kept.num_rows, len(rejects.rows)) == (303, 7)
 
 
+def test_booleans_are_spelled_as_the_options_say(tmp_path: Path) -> None:
+    path = write(tmp_path / "x.csv", "a,b\nyes,1\nno,0\nYES,TRUE\n")
+    table = read(open_source("csv", path, fields={"a": {"dtype": "bool"}, "b": {"dtype": "bool"}}))
+    assert table["b"].to_pylist() == [True, False, True]
+    assert set(reasons(table).values()) == {
+        f"column 'a': expected bool (read.options.true_values, false_values), found '{value}'" for value in ("yes", "no", "YES")
+    }
+    source = open_source("csv", path, columns=["a"], options={"true_values": ["yes"], "false_values": ["no"]})
+    assert source.schema["a"].dtype == "string"  # not all of them are
+    path.write_text("a\nyes\nno\n")
+    source = open_source("csv", path, options={"true_values": ["yes"], "false_values": ["no"]})
+    assert read(source)["a"].to_pylist() == [True, False]
+
+
+def test_whole_numbers_of_64_bits_keep_their_digits(tmp_path: Path) -> None:
+    path = write(tmp_path / "x.csv", "id,f,neg\n18446744073709551615,1e19,-1\n1,2,18446744073709551615\n")
+    source = open_source("csv", path)
+    assert [field.dtype for field in source.schema] == ["uint64", "float64", "float64"]
+    assert read(source)["id"].to_pylist() == [2**64 - 1, 1]
+
+
+def test_times_with_and_without_a_zone(tmp_path: Path) -> None:
+    path = write(tmp_path / "x.csv", "t\n2024-01-02T03:04:05+02:00\n2024-01-02T03:04:05\n")
+    source = open_source("csv", path, fields={"t": {"dtype": "timestamp"}})
+    told = "column 't': expected timestamp without a time zone, found '2024-01-02T03:04:05+02:00'"
+    assert list(reasons(read(source)).values()) == [told]
+
+
+def test_a_zero_byte_makes_one_line_bad_at_most(tmp_path: Path) -> None:
+    lines = [b"%d,x" % number for number in range(300)]
+    lines[7], lines[9] = b"7\0,x", b"9,x\0y"
+    table = read(open_source("csv", write(tmp_path / "x.csv", b"a,b\n" + b"\n".join(lines)), fields={"a": {"dtype": "int64"}}))
+    assert list(reasons(table).values()) == ["column 'a': expected int64, found '7\\x00'"]
+    assert table["b"].to_pylist()[9] == "x\0y"
+
+
+def test_a_bad_row_that_is_no_text_leaves_the_log_alone(tmp_path: Path) -> None:
+    lines = [b"1,x,y"] * 700 + [b"3,\xe9", b"2,\xe9,z"] + [b"2,x,z"] * 700  # a warning would fail the test
+    table = read(open_source("csv", write(tmp_path / "x.csv", b"a,b,c\n" + b"\n".join(lines))))
+    assert list(reasons(table).values()) == [
+        "expected 3 columns, found 2: '3,\\\\xe9'", "column 'b': expected text in UTF-8, found '\\\\xe9'",
+    ]  # fmt: skip
+    unread = open_source("csv", tmp_path / "x.csv", columns=["a"])
+    assert list(reasons(read(unread)).values()) == ["expected 3 columns, found 2: '3,\\\\xe9'"]
+
+
+def test_another_delimiter_further_on_is_told(tmp_path: Path) -> None:
+    write(tmp_path / "1.csv", "a,b\n1,2\n")
+    write(tmp_path / "2.csv", "a;b\n1;2\n")
+    with pytest.raises(InputError, match=r"2\.csv: expected columns separated by ',', found one column 'a;b'; set read\.opt"):
+        open_source("csv", tmp_path)
+
+
+@given(bad=st.sets(st.integers(0, 1400), max_size=60), data=st.data())
+def test_bad_rows_are_found_wherever_they_are(
+    bad: set[int], data: st.DataObject, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    kinds = ["x,1,a", "1,2", '1,"open,a', "1,2,3,4", "9\r,1,a", "1,1e,b", "1,2,\xff", '"1\r",2,b']
+    lines = [f"{number},{number / 4},b".encode() for number in range(1401)]
+    for number in bad:
+        lines[number] = data.draw(st.sampled_from(kinds)).encode("latin-1")
+    path = write(tmp_path_factory.mktemp("bad") / "x.csv", b"a,f,s\n" + b"\n".join(lines))
+    fields = {"a": {"dtype": "int64"}, "f": {"dtype": "float64"}, "s": {"dtype": "string"}}
+    table = read(open_source("csv", path, fields=fields))
+    assert [row for row, reason in enumerate(table["_reject"].to_pylist()) if reason] == sorted(bad)
+    assert all(table["a"][row].as_py() == row for row in range(1401) if row not in bad)
+
+
 def test_options(tmp_path: Path) -> None:
     path = write(tmp_path / "x.csv", "A b;c\n'x;y';1,5\n\\'z;NA\n")
     table = rows("csv", path, delimiter=";", quote="'", escape="\\", names=["a", "c"], decimal_point=",", null_values=["NA"])
@@ -107,6 +175,7 @@ def test_options(tmp_path: Path) -> None:
         ({"encoding": "utf-9"}, r"no encoding 'utf-9'; for instance utf-8, utf-16"),
         ({"encoding": "base64"}, r"no encoding 'base64'"),
         ({"quote": None, "newlines_in_values": True}, r"newlines_in_values needs a quote"),
+        ({"true_values": ["y"], "false_values": ["y"]}, r"csv': expected true_values and false_values to differ, found 'y'"),
         ({"max_line_bytes": 0}, r"max_line_bytes: Input should be greater than or equal to 1"),
     ],
 )
@@ -127,8 +196,13 @@ def test_bad_options_are_told(tmp_path: Path, options: dict[str, Any], message: 
         (b'a,"b\n1,2\n', r"expected a line that names the columns, found a quote left open in 'a,\"b'"),
         (b"\n\n", r"expected a line that names the columns, found none"),
         (b"", r"expected samples, found 1 empty file"),
+        (b"a,b\r1,2\r", r"found carriage returns in place of line feeds in 'a,b\\r1,2"),
+        (b"PK\3\4 and so on", r"expected text, plain or compressed by gzip, .*, found a zip archive; unpack it"),
         (b"a,a\n1,2\n", r"column 'a' is there twice"),
-        (b"a,x y\n1,2\n", r"column 'x y' can't be a field: .*read\.rename = { x_y = \"x y\" }, or leave it out by read.columns"),
+        (
+            b"a,x y\n1,2\n",
+            r"column 'x y' can't be a field: .*read\.rename = { x_y = \"x y\" }, or leave it out by read.columns",
+        ),
     ],
 )
 def test_what_is_no_such_file_is_told(tmp_path: Path, data: bytes, message: str) -> None:

@@ -77,6 +77,12 @@ def test_linked_folders_are_followed_and_a_circle_is_an_error(tree: Path) -> Non
         find_files(tree)
 
 
+def test_a_pipe_is_an_error(tree: Path) -> None:
+    os.mkfifo(tree / "pipe")  # reading it would wait for ever
+    with pytest.raises(InputError, match=r"pipe: expected a file, found a pipe, socket or device; remove it"):
+        find_files(tree)
+
+
 def test_a_link_to_nothing_is_an_error(tree: Path) -> None:
     (tree / "gone.jpg").symlink_to(tree / "nowhere")
     with pytest.raises(InputError, match=r"gone.jpg: can't be read \(No such file"):

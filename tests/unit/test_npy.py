@@ -143,6 +143,11 @@ def test_a_file_is_a_sample(tmp_path: Path) -> None:
     clean, rejects = Clean(source.schema)(table.combine_chunks().to_batches()[0])
     assert (clean.num_rows, rejects.rows) == (2, [2])
     assert "(2, 4)" in rejects.reasons[0]
+    save(tmp_path / "a.npy", np.array([{}, 1], object))
+    (tmp_path / "b.npy").write_bytes(b"")
+    assert open_source("npy", tmp_path, options={"sample": "file"}).schema["array"].shape == (None, None)  # two bad samples
+    with pytest.raises(InputError, match=r"a\.npy: expected numbers, strings or times, found pickled"):
+        open_source("npy", [tmp_path / "a.npy", tmp_path / "b.npy"], options={"sample": "file"})
     with pytest.raises(ConfigError, match=r"\[read.options\] of format 'npy': sample: Input should be 'row' or 'file'"):
         open_source("npy", tmp_path, options={"sample": "rows"})
 

@@ -120,6 +120,9 @@ def test_a_labels_file_that_is_none_is_told(tmp_path: Path) -> None:
         InputError, match=r"read.options.labels: expected one file 'label.csv', absolute or in the root of the in"
     ):
         open_source("images", tmp_path, options={"labels": "label.csv"})
+    (tmp_path / "none.csv").write_text("path,label\n")
+    with pytest.raises(InputError, match=r"none\.csv: expected a row for each picture, found none"):
+        open_source("images", tmp_path, options={"labels": "none.csv"})
     with pytest.raises(InputError, match=r"labels\.csv: expected a column 'pth' with the paths .*did you mean 'path'"):
         open_source("images", tmp_path, options={"labels": "labels.csv", "path_column": "pth"})
     with pytest.raises(ConfigError, match=r"labels_options.delimiter: .*expected one ASCII character"):

@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
-import functools
+import sys
 from dataclasses import dataclass
 from typing import Literal
 
 from rich.console import Console
 from rich.table import Table
 
-out = functools.partial(Console, soft_wrap=True, highlight=False, markup=False, emoji=False)
-"""Makes a console for stdout; made anew by each verb, since tests and pipes exchange stdout."""
+_PIPED_WIDTH = 1000
+"""A table that nobody watches is not cut to the width of a terminal."""
+
+
+def out() -> Console:
+    """A console for stdout; made anew by each verb, since tests and pipes exchange stdout."""
+    width = None if sys.stdout.isatty() else _PIPED_WIDTH
+    return Console(soft_wrap=True, highlight=False, markup=False, emoji=False, width=width)
 
 
 def table(*names: str, title: str | None = None) -> Table:
