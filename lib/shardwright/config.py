@@ -40,11 +40,11 @@ class Recipe(BaseModel):
     shard: ShardOptions
     task_bytes: int = Field(default=128 * 2**20, exclude=True)  # how the input is cut never changes the result
 
-    def check(self, schema: Schema) -> Schema:
+    def check(self, schema: Schema, splits: Sequence[str] = ()) -> Schema:
         """The fields of `schema`, the input's, after all functions of the team's own.
 
-        Raises ConfigError that lists every field named here that there is not, or that can't serve there, and every function
-        that can't be called.
+        `splits` are those that samples come with, where `split` does not say. Raises ConfigError that lists every field named
+        here that there is not, or that can't serve there, and every function that can't be called.
         """
         problems = _unknown(schema, {"read.key": self.key, "clean.range": tuple(self.clean.range)})
         try:
@@ -53,7 +53,7 @@ class Recipe(BaseModel):
         except ConfigError as error:
             problems += error.problems  # what follows can't be judged
         else:
-            problems += self._downstream_problems(schema)
+            problems += self._downstream_problems(schema, splits)
         for options in self.map:
             try:
                 load_function(options)
@@ -72,7 +72,7 @@ class Recipe(BaseModel):
         fields = (transformed(field, policies[field.name]) if field.name in policies else field for field in schema)
         return Schema(fields=tuple(fields))
 
-    def _downstream_problems(self, schema: Schema) -> list[str]:
+    def _downstream_problems(self, schema: Schema, splits: Sequence[str]) -> list[str]:
         """What is wrong with the tables that speak of the fields after all functions."""
         split, shard = self.split, self.shard
         one = {"split.group": split.group, "split.column": split.column, "split.stratify": split.stratify}
@@ -87,7 +87,7 @@ class Recipe(BaseModel):
             if name in schema and not can_sort(schema[name])
         ]
         if split.column is None:
-            names = list(split.fractions or {"train": 1.0})
+            names = list(splits or split.fractions or ["train"])
             asked = [("shard.per_split", name) for name in shard.per_split]
             if self.standardise.policies or self.standardise.split != "train":
                 asked.append(("standardise.split", self.standardise.split))

@@ -11,7 +11,7 @@ import pytest
 from pyspark.sql import SparkSession
 
 from shardwright.errors import InputError
-from shardwright.sources import markers, open_source
+from shardwright.sources import open_source, sync_markers
 from shardwright.sources.base import Source
 
 OUTPUT = "org.apache.hadoop.mapred.SequenceFileOutputFormat"
@@ -39,7 +39,7 @@ def test_every_codec_wherever_it_is_cut(
     spark: SparkSession, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, codec: str | None, kind: str
 ) -> None:
     folder = save(spark, tmp_path / "in", ROWS, codec, kind)
-    monkeypatch.setattr(markers, "PIECE_BYTES", 10_000)
+    monkeypatch.setattr(sync_markers, "PIECE_BYTES", 10_000)
     source = open_source("sequencefile", folder)
     assert [(f.name, f.dtype) for f in source.schema] == [("key", "int32"), ("value", "string")]
     header = (folder / "part-00000").read_bytes()[:200]

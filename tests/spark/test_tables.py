@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -58,6 +59,20 @@ def test_a_table_a_query_and_the_files_give_the_same(parquet: Path, tmp_path: Pa
 def test_fields_are_declared_as_for_files(tmp_path: Path) -> None:
     result = run(tmp_path / "out", format="sql", query="SELECT x FROM measured", fields={"x": {"dtype": "float32"}})
     assert sw.open_dataset(result.url, split="train").schema["x"].dtype == "float32"
+
+
+def test_columns_are_renamed_and_read_as_declared_as_those_of_files(spark: SparkSession, tmp_path: Path) -> None:
+    table = pa.table({"the id": pa.array(range(20), pa.int32()), "price": pa.array([Decimal(n) / 4 for n in range(20)])})
+    pq.write_table(table.cast(pa.schema([("the id", pa.int32()), ("price", pa.decimal128(8, 2))])), tmp_path / "t.parquet")
+    spark.read.parquet(str(tmp_path / "t.parquet")).createOrReplaceTempView("priced")
+    read = {"rename": {"id": "the id"}, "fields": {"id": {"dtype": "int32"}, "price": {"dtype": "float32"}}}
+    files = run(tmp_path / "files", format="parquet", path=str(tmp_path / "t.parquet"), **read)
+    view = run(tmp_path / "table", format="table", path="priced", **read)
+    assert view.manifest.content_id == files.manifest.content_id
+    data = sw.open_dataset(view.url, split="train")
+    assert sorted(float(sample["price"]) for sample in data) == [n / 4 for n in range(20)]
+    with pytest.raises(errors.SchemaError, match=r"table priced: read\.rename: no column 'The id'; did you mean 'the id'"):
+        run(tmp_path / "none", format="table", path="priced", rename={"id": "The id"})
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,7 @@ import pyarrow as pa
 import pytest
 
 from shardwright.errors import InputError, SchemaError
-from shardwright.sources import markers, open_source
+from shardwright.sources import open_source, sync_markers
 from shardwright.sources.base import Source
 from shardwright.stages.clean import Clean
 
@@ -78,7 +78,9 @@ def test_what_can_not_be_a_field_is_left_out_by_name(tmp_path: Path) -> None:
         fields = [{"name": "x", "type": "int"}, {"name": name, "type": described}]
         value = {"record": {"a": 1}, "map": {"a": 1}, "union": 1, "twice": [], "decimal": b"\1"}[name]
         path = write(tmp_path / "x.avro", fields, [{"x": 1, name: value}])
-        with pytest.raises(SchemaError, match=rf"column '{name}' has a type that no field can have \(.*\); leave it out by read.columns"):
+        with pytest.raises(
+            SchemaError, match=rf"column '{name}' has a type that no field can have \(.*\); leave it out by read.columns"
+        ):
             open_source("avro", path)
         assert read(open_source("avro", path, columns=["x"]))["x"].to_pylist() == [1]
 
@@ -86,7 +88,7 @@ def test_what_can_not_be_a_field_is_left_out_by_name(tmp_path: Path) -> None:
 @pytest.mark.parametrize("codec", ["null", "deflate", "bzip2", "xz"])
 def test_every_cut_reads_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, codec: str) -> None:
     path = write(tmp_path / "x.avro", XS, ROWS, codec=codec, sync_interval=1000)
-    monkeypatch.setattr(markers, "PIECE_BYTES", 700)
+    monkeypatch.setattr(sync_markers, "PIECE_BYTES", 700)
     source = open_source("avro", path)
     whole = read(source)
     assert whole.select(["x", "s"]).to_pylist() == ROWS

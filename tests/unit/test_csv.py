@@ -270,7 +270,7 @@ def test_any_unit_and_chunk_read_the_same(tmp_path: Path, unit: int, monkeypatch
         place = int(row["_source"].partition("@")[2])
         assert row["_reject"] or data[place:].startswith(str(row["a"]).encode())
     monkeypatch.setattr("shardwright.sources.lines.UNIT_BYTES", unit)
-    monkeypatch.setattr("shardwright.sources.parsed.UNIT_BYTES", unit)
+    monkeypatch.setattr("shardwright.sources.line_reader.UNIT_BYTES", unit)
     monkeypatch.setattr("shardwright.sources.lines.CHUNK_BYTES", 333)
     source = open_source("csv", path)
     assert len(source.tasks(max(unit, len(data) // 20))) == min(20, -(-len(data) // unit)) or unit in (1, 7, 100, 1000)
@@ -368,10 +368,10 @@ def test_what_python_writes_comes_back(
         writer.writerows([(s, i, None if f is None else repr(f)) for s, i, f in table])
     declared = {"s": {"dtype": "string"}, "i": {"dtype": "int64"}, "f": {"dtype": "float64"}}
     with pytest.MonkeyPatch.context() as patch:
-        for module in ("lines", "parsed"):
+        for module in ("lines", "line_reader"):
             patch.setattr(f"shardwright.sources.{module}.UNIT_BYTES", unit)
         patch.setattr("shardwright.sources.lines.CHUNK_BYTES", 50)
-        patch.setattr("shardwright.sources.records.CHUNK_BYTES", 50)
+        patch.setattr("shardwright.sources.csv_records.CHUNK_BYTES", 50)
         found = read(open_source("csv", path, fields=declared, options={"newlines_in_values": lines}), unit).to_pylist()
     assert [(row["s"], row["i"], row["f"]) for row in found] == table
     assert not any(row["_reject"] for row in found)

@@ -72,7 +72,7 @@ def test_a_flat_folder_and_a_glob_of_one_have_no_labels(tmp_path: Path) -> None:
 def test_tasks_pack_files_by_bytes_and_any_cut_reads_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     source = open_source("images", tree(tmp_path, *(f"c{i % 3}/{i:02d}.png" for i in range(20))))
     whole = read(source).to_pylist()
-    monkeypatch.setattr("shardwright.sources.whole.BATCH_BYTES", 50)
+    monkeypatch.setattr("shardwright.sources.whole_files.BATCH_BYTES", 50)
     assert [len(batch) for batch in source.read(source.tasks(10**6)[0])][:2] == [2, 2]
     for task_bytes in (1, 40, 100, 10**6):
         tasks = source.tasks(task_bytes)

@@ -155,7 +155,7 @@ def test_what_python_writes_comes_back(
     fields: dict[str, Any] = {name: {"dtype": dtype} for name, dtype in DECLARED.items()}
     fields["v"]["shape"] = [None]
     with pytest.MonkeyPatch.context() as patch:
-        for module in ("lines", "parsed"):
+        for module in ("lines", "line_reader"):
             patch.setattr(f"shardwright.sources.{module}.UNIT_BYTES", unit)
         patch.setattr("shardwright.sources.lines.CHUNK_BYTES", 50)
         found = read(open_source("jsonl", path, fields=fields), unit).to_pylist()

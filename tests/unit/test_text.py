@@ -86,7 +86,7 @@ def test_any_cut_reads_the_lines(
     if not text:
         return
     with pytest.MonkeyPatch.context() as patch:
-        for module in ("lines", "parsed"):
+        for module in ("lines", "line_reader"):
             patch.setattr(f"shardwright.sources.{module}.UNIT_BYTES", unit)
         patch.setattr("shardwright.sources.lines.CHUNK_BYTES", chunk)
         source = open_source("text", path)

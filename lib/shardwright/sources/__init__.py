@@ -22,7 +22,7 @@ from shardwright.sources.lines import TextOptions
 from shardwright.sources.npy import NpyOptions, open_npy, open_npz
 from shardwright.sources.tables import open_tables
 from shardwright.sources.text import PlainTextOptions, open_text_files
-from shardwright.sources.whole import open_any_files
+from shardwright.sources.whole_files import open_any_files
 
 _T = TypeVar("_T")
 

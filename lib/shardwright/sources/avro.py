@@ -19,10 +19,11 @@ from typing import Any, BinaryIO
 
 import pyarrow as pa
 
-from shardwright.errors import InputError, MissingDependencyError
+from shardwright.errors import MissingDependencyError
 from shardwright.sources.base import AT, BATCH_BYTES, REJECT, InputFile, Reader
+from shardwright.sources.files import damaged
 from shardwright.sources.hadoop_codecs import snappy_size, zstandard
-from shardwright.sources.markers import MARKER_BYTES, find_marker, piece_sizes
+from shardwright.sources.sync_markers import MARKER_BYTES, find_marker, piece_sizes
 
 _HEADER = {
     "type": "record",
@@ -109,7 +110,7 @@ class AvroReader(Reader):
                         yield _batch(rows, said, kept)
                         rows, said, size = [], [], 0
             except _DAMAGE as error:
-                raise _damaged(file, error) from error
+                raise damaged(file, "an Avro file", error) from error
         if rows:
             yield _batch(rows, said, kept)
 
@@ -179,7 +180,7 @@ def _open(file: InputFile) -> BinaryIO:
     try:
         return open(file.path, "rb")
     except OSError as error:
-        raise _damaged(file, error) from error
+        raise damaged(file, "an Avro file", error) from error
 
 
 def _container(file: InputFile, stream: BinaryIO) -> _Container:
@@ -201,7 +202,7 @@ def _container(file: InputFile, stream: BinaryIO) -> _Container:
         schema = fastavro.parse_schema(_without_logical_types(described))
         return _Container(schema, types, codec, header["sync"], stream.tell())
     except (*_DAMAGE, fastavro.schema.SchemaParseException) as error:
-        raise _damaged(file, error) from error
+        raise damaged(file, "an Avro file", error) from error
 
 
 def _arrow_type(described: Any, names: dict[str, pa.DataType]) -> pa.DataType:
@@ -253,11 +254,6 @@ def _long(stream: BinaryIO) -> int:
         if byte[0] < 0x80:
             break
     return (value >> 1) ^ -(value & 1)
-
-
-def _damaged(file: InputFile, error: Exception) -> InputError:
-    text = str(error).splitlines()[0] if str(error) else type(error).__name__
-    return InputError(f"{file.path}: expected an Avro file, found one that can't be read ({text})")
 
 
 @functools.cache

@@ -75,6 +75,19 @@ class Source(Protocol):
         """
 
 
+class Decoded:
+    """The half of a source whose values have to be decoded: later passes take them from where they were staged."""
+
+    @property
+    def addressable(self) -> bool:
+        """Never."""
+        return False
+
+    def unit(self, number: int) -> pa.RecordBatch:
+        """Nothing can be taken from the input without reading it."""
+        raise NotImplementedError
+
+
 class Reader:
     """One file format of tables: rows of named columns. The base class of a team's own: ``read.format = "pkg.mod:Reader"``.
 

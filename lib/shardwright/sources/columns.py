@@ -204,18 +204,19 @@ def _check_names(names: Sequence[str], where: str) -> None:
         return
     shown = ", ".join(map(show_name, wrong[:_SHOWN])) + (f" and {len(wrong) - _SHOWN} more" if len(wrong) > _SHOWN else "")
     given = ", ".join(f"{new} = {json.dumps(old, ensure_ascii=False)}" for new, old in _new_names(wrong, names).items())
+    another = f"read.rename = {{ {given} }}" if given else "read.rename"
     raise SchemaError(
         f"{where}: column{'s' * (len(wrong) > 1)} {shown} can't be {'fields' if len(wrong) > 1 else 'a field'}: a name is a "
-        "letter followed by letters, digits or '_', and neither 'shard' nor a Python keyword; give another by read.rename = "
-        f"{{ {given} }}, or leave it out by read.columns"
+        "letter followed by letters, digits or '_', and neither 'shard' nor a Python keyword; give another by "
+        f"{another}, or leave it out by read.columns"
     )
 
 
 def _new_names(wrong: Sequence[str], names: Sequence[str]) -> dict[str, str]:
     """Names that some columns could have instead, each with its own: a proposal."""
     out: dict[str, str] = {}
-    for column in wrong[:_SHOWN]:
-        name = re.sub(r"[^A-Za-z0-9]+", "_", column[:_NAME_CHARACTERS]).strip("_")
+    for column in (name for name in wrong[:_SHOWN] if len(name) <= _NAME_CHARACTERS):
+        name = re.sub(r"[^A-Za-z0-9]+", "_", column).strip("_")
         name = name if _is_field_name(name) else f"column_{name}" if name else "column"
         while name in out or name in names:
             name += "_"

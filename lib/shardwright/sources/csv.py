@@ -15,9 +15,9 @@ from pydantic import AfterValidator, model_validator
 from shardwright.errors import InputError
 from shardwright.sources.base import InputFile
 from shardwright.sources.columns import Asked, Declaration, arrow_type, show_name
+from shardwright.sources.csv_records import SplitRecords
 from shardwright.sources.files import is_documentation, select_files
-from shardwright.sources.lines import BadLine, Lines, Splitter, TextOptions, check_text, is_utf8, open_text, show
-from shardwright.sources.parsed import (
+from shardwright.sources.line_reader import (
     LineReader,
     Refused,
     filled_files,
@@ -26,7 +26,7 @@ from shardwright.sources.parsed import (
     show_type,
     without_first,
 )
-from shardwright.sources.records import SplitRecords
+from shardwright.sources.lines import BadLine, Lines, Splitter, TextOptions, check_text, is_utf8, open_text, show
 from shardwright.sources.tables import TableSource, open_tables
 
 _EXPECTED = "CSV files"

@@ -136,6 +136,12 @@ def watched(file: InputFile) -> Iterator[None]:
     check_unchanged(file)
 
 
+def damaged(file: InputFile, expected: str, error: Exception) -> InputError:
+    """What to raise for a file that can't be read as what is expected ("a Parquet file")."""
+    told = str(error).splitlines()[0] if str(error) else type(error).__name__
+    return InputError(f"{file.path}: expected {expected}, found one that can't be read ({told})")
+
+
 def _check_status(file: InputFile, status: os.stat_result) -> None:
     if (status.st_size, status.st_mtime_ns) != (file.bytes, file.modified_ns):
         raise _changed(file)

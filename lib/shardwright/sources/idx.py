@@ -16,7 +16,7 @@ from shardwright.errors import InputError
 from shardwright.sources.arrays import ArrayFile, ArraySource, check_size, open_arrays
 from shardwright.sources.base import InputFile
 from shardwright.sources.columns import Asked
-from shardwright.sources.files import select_files
+from shardwright.sources.files import damaged, select_files
 
 _DTYPES = {8: "uint8", 9: "int8", 11: "int16", 12: "int32", 13: "float32", 14: "float64"}
 _NAME = re.compile(
@@ -61,7 +61,7 @@ def _read_header(file: InputFile) -> ArrayFile:
             head = stream.read(4)
             sizes = stream.read(4 * head[3]) if len(head) == 4 else b""
     except OSError as error:
-        raise InputError(f"{file.path}: expected an IDX file, found one that can't be read ({error})") from error
+        raise damaged(file, "an IDX file", error) from error
     if len(head) < 4 or head[:2] != b"\0\0" or head[2] not in _DTYPES:
         kinds = ", ".join(f"{code:#04x} {name}" for code, name in _DTYPES.items())
         raise InputError(f"{file.path}: expected an IDX header (two zero bytes, a type: {kinds}), found {head!r}")

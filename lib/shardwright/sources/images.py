@@ -14,7 +14,7 @@ from shardwright.sources.columns import Asked, Declaration
 from shardwright.sources.csv import CsvOptions
 from shardwright.sources.files import select_files
 from shardwright.sources.labels import LabelledFiles, Labels, open_labels
-from shardwright.sources.whole import WholeFiles, open_whole
+from shardwright.sources.whole_files import WholeFiles, open_whole
 
 _SUFFIXES = (".jpg", ".jpeg", ".png", ".webp")
 _IMAGE: Declaration = {"dtype": "uint8", "shape": (None, None, 3), "codec": "image"}

@@ -17,8 +17,8 @@ from shardwright.errors import InputError
 from shardwright.sources.base import InputFile
 from shardwright.sources.columns import Asked, arrow_type
 from shardwright.sources.files import is_documentation, select_files
+from shardwright.sources.line_reader import LineReader, Refused, filled_files, sample_lines, show_type
 from shardwright.sources.lines import BadLine, Lines, SplitLines, Stream, TextOptions, show
-from shardwright.sources.parsed import LineReader, Refused, filled_files, sample_lines, show_type
 from shardwright.sources.tables import TableSource, open_tables
 
 _EXPECTED = "JSON Lines files"

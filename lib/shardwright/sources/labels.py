@@ -17,7 +17,7 @@ from shardwright.sources.columns import Asked, Declaration
 from shardwright.sources.csv import CsvOptions, column_names, open_csv
 from shardwright.sources.files import find_files, pack_files
 from shardwright.sources.tables import TableSource
-from shardwright.sources.whole import WholeFiles
+from shardwright.sources.whole_files import WholeFiles
 
 PATH_COLUMNS = ("path", "file", "filename", "image")
 """Looked for where no column is named."""
@@ -110,28 +110,27 @@ class Labels:
 class LabelledFiles(WholeFiles):
     """Files as samples, and the rows that belong to none of them as rejects."""
 
-    labels: Labels | None = None
-    unused: tuple[tuple[str, str], ...] = ()
+    labels: Labels
+    unused: tuple[tuple[str, str], ...]
+    """Where such rows are, and why they belong to none."""
 
     @classmethod
     def of(cls, pictures: WholeFiles, labels: Labels) -> LabelledFiles:
         """Files of which `labels` tells more. Raises InputError where it tells of none of them."""
         files, unused = (*pictures.files, labels.file), tuple(labels.unused(pictures.files))
-        return cls(pictures.schema, files, pictures.decoder, pictures.names, labels=labels, unused=unused)
+        return cls(pictures.schema, files, pictures.decoder, pictures.names, labels, unused)
 
     def __reduce__(self) -> tuple[object, ...]:
-        return type(self), (self.schema, (), self.decoder, self.names, True, self.labels, self.unused)
+        return type(self), (self.schema, (), self.decoder, self.names, self.labels, self.unused)
 
     def tasks(self, task_bytes: int) -> list[Task]:
         """Files in order, packed to about `task_bytes`; then the labels file, for rows that belong to none."""
-        assert self.labels is not None
         pictures = [file for file in self.files if file != self.labels.file]
         own = Task(files=(self.labels.file,), start=0, stop=0, bytes=0)
         return [*pack_files(pictures, task_bytes), *([own] if self.unused else [])]
 
     def read(self, task: Task) -> Iterator[pa.RecordBatch]:
         """The samples of a task's files, or the rejects."""
-        assert self.labels is not None
         if task.files != (self.labels.file,):
             yield from super().read(task)
             return

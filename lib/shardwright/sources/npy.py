@@ -21,8 +21,8 @@ from shardwright.schema import NUMBERS
 from shardwright.sources.arrays import ArrayFile, check_size, open_arrays
 from shardwright.sources.base import InputFile, Source
 from shardwright.sources.columns import Asked, Declaration
-from shardwright.sources.files import select_files, watched
-from shardwright.sources.whole import open_whole
+from shardwright.sources.files import damaged, select_files, watched
+from shardwright.sources.whole_files import open_whole
 
 _ZIP_HEADER = 30
 """Bytes of a member's own header in a zip file, before its name and the extra field (APPNOTE 4.3.7)."""
@@ -112,7 +112,7 @@ def _read_zip(file: InputFile) -> list[ArrayFile]:
                 raise InputError(f"{file.path}: expected arrays (members named *.npy), found {archive.namelist()}")
             return [_read_member(file, archive, info, raw) for info in members]
     except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError) as error:
-        raise InputError(f"{file.path}: expected a NumPy .npz file, found one that can't be read ({error})") from error
+        raise damaged(file, "a NumPy .npz file", error) from error
 
 
 def _read_member(file: InputFile, archive: zipfile.ZipFile, info: zipfile.ZipInfo, raw: IO[bytes]) -> ArrayFile:

@@ -7,8 +7,8 @@ from collections.abc import Iterator, Sequence
 import pyarrow as pa
 from pyarrow import orc
 
-from shardwright.errors import InputError
 from shardwright.sources.base import AT, BATCH_BYTES, InputFile, Reader
+from shardwright.sources.files import damaged
 
 
 class OrcReader(Reader):
@@ -31,7 +31,7 @@ class OrcReader(Reader):
             try:
                 stripe = opened.read_stripe(number, columns=wanted)
             except (pa.ArrowException, OSError) as error:
-                raise _damaged(file, error) from error
+                raise damaged(file, "an ORC file", error) from error
             rows = max(1, BATCH_BYTES * stripe.num_rows // max(stripe.nbytes, 1))
             for start in range(0, stripe.num_rows, rows):
                 batch = stripe.slice(start, rows)
@@ -43,9 +43,4 @@ def _open(file: InputFile) -> orc.ORCFile:
     try:
         return orc.ORCFile(pa.memory_map(file.path) if file.bytes else file.path)
     except (pa.ArrowException, OSError) as error:
-        raise _damaged(file, error) from error
-
-
-def _damaged(file: InputFile, error: Exception) -> InputError:
-    text = str(error).splitlines()[0] if str(error) else type(error).__name__
-    return InputError(f"{file.path}: expected an ORC file, found one that can't be read ({text})")
+        raise damaged(file, "an ORC file", error) from error

@@ -8,8 +8,8 @@ from collections.abc import Iterator, Sequence
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from shardwright.errors import InputError
 from shardwright.sources.base import AT, BATCH_BYTES, InputFile, Reader
+from shardwright.sources.files import damaged
 
 _MAX_ROWS = 2**16
 """Rows of a batch at most: columns of few distinct values grow when they are decoded."""
@@ -23,7 +23,7 @@ class ParquetReader(Reader):
         try:
             return _footer(file).schema.to_arrow_schema()
         except (pa.ArrowException, OSError) as error:
-            raise _damaged(file, error) from error
+            raise damaged(file, "a Parquet file", error) from error
 
     def units(self, file: InputFile) -> Sequence[int]:
         """Uncompressed bytes of each row group that has rows, and 0 for one that has none."""
@@ -43,7 +43,7 @@ class ParquetReader(Reader):
                     yield batch.append_column(AT, at)
                     start += batch.num_rows
             except (pa.ArrowException, OSError) as error:
-                raise _damaged(file, error) from error
+                raise damaged(file, "a Parquet file", error) from error
 
 
 @functools.lru_cache(maxsize=2)
@@ -52,19 +52,14 @@ def _footer(file: InputFile) -> pq.FileMetaData:
     try:
         return pq.read_metadata(file.path, memory_map=True)
     except (pa.ArrowException, OSError) as error:
-        raise _damaged(file, error) from error
+        raise damaged(file, "a Parquet file", error) from error
 
 
 def _open(file: InputFile) -> pq.ParquetFile:
     try:
         return pq.ParquetFile(file.path, metadata=_footer(file), memory_map=True, page_checksum_verification=True)
     except (pa.ArrowException, OSError) as error:
-        raise _damaged(file, error) from error
-
-
-def _damaged(file: InputFile, error: Exception) -> InputError:
-    text = str(error).splitlines()[0] if str(error) else type(error).__name__
-    return InputError(f"{file.path}: expected a Parquet file, found one that can't be read ({text})")
+        raise damaged(file, "a Parquet file", error) from error
 
 
 def _row_groups(metadata: pq.FileMetaData, names: Sequence[str]) -> list[tuple[int, int]]:

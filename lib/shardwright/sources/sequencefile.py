@@ -16,8 +16,9 @@ import pyarrow as pa
 
 from shardwright.errors import InputError
 from shardwright.sources.base import AT, BATCH_BYTES, REJECT, InputFile, Reader
+from shardwright.sources.files import damaged
 from shardwright.sources.hadoop_codecs import CODECS
-from shardwright.sources.markers import MARKER_BYTES, find_marker, piece_sizes
+from shardwright.sources.sync_markers import MARKER_BYTES, find_marker, piece_sizes
 
 _IO = "org.apache.hadoop.io."
 _NUMBERS = {
@@ -79,7 +80,7 @@ class SequenceFileReader(Reader):
                         yield _batch(records, header, columns)
                         records, size = [], 0
             except _DAMAGE as error:
-                raise _damaged(file, error) from error
+                raise damaged(file, "a SequenceFile", error) from error
         if records:
             yield _batch(records, header, columns)
 
@@ -198,7 +199,7 @@ def _header(file: InputFile, stream: BinaryIO) -> _Header:
             _string(stream, file.bytes)
         marker = _take(stream, MARKER_BYTES, file.bytes)
     except _DAMAGE as error:
-        raise _damaged(file, error) from error
+        raise damaged(file, "a SequenceFile", error) from error
     if codec is not None and codec not in CODECS:
         raise InputError(f"{file.path}: a SequenceFile of codec {codec}; can be read: {', '.join(CODECS)}")
     if key == value == "NullWritable":
@@ -263,9 +264,4 @@ def _open(file: InputFile) -> BinaryIO:
     try:
         return open(file.path, "rb")
     except OSError as error:
-        raise _damaged(file, error) from error
-
-
-def _damaged(file: InputFile, error: Exception) -> InputError:
-    text = str(error).splitlines()[0] if str(error) else type(error).__name__
-    return InputError(f"{file.path}: expected a SequenceFile, found one that can't be read ({text})")
+        raise damaged(file, "a SequenceFile", error) from error

@@ -18,7 +18,7 @@ import pyarrow.compute as pc
 from shardwright.errors import InputError, SchemaError
 from shardwright.schema import Schema
 from shardwright.sources.arrays import row_sources
-from shardwright.sources.base import AT, REJECT, InputFile, Reader, Task
+from shardwright.sources.base import AT, REJECT, Decoded, InputFile, Reader, Task
 from shardwright.sources.columns import (
     Asked,
     Declaration,
@@ -47,7 +47,7 @@ _Types = dict[str, pa.DataType]
 
 
 @dataclass
-class TableSource:
+class TableSource(Decoded):
     """Rows of the files that `reader` reads.
 
     A task is the pieces [start, stop) of one file, or several files as a whole, and then `stop` is 0. Partition keys
@@ -68,15 +68,6 @@ class TableSource:
     def __reduce__(self) -> tuple[object, ...]:
         """Travel without the list of files: a task names its own."""
         return type(self), (self.schema, self.reader, (), self.asked, self.first, self.types, self.partition_types)
-
-    @property
-    def addressable(self) -> bool:
-        """Never: values have to be decoded."""
-        return False
-
-    def unit(self, number: int) -> pa.RecordBatch:
-        """Nothing can be taken from the input without reading it."""
-        raise NotImplementedError
 
     def tasks(self, task_bytes: int) -> list[Task]:
         """Files in order, packed to about `task_bytes`; a larger one is cut into its pieces."""

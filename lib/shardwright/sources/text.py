@@ -13,10 +13,10 @@ from shardwright.errors import InputError
 from shardwright.sources.base import REJECT, InputFile, Source
 from shardwright.sources.columns import Asked
 from shardwright.sources.files import is_documentation, select_files
+from shardwright.sources.line_reader import LineReader, filled_files, sample_lines
 from shardwright.sources.lines import Lines, SplitLines, TextOptions, read_text
-from shardwright.sources.parsed import LineReader, filled_files, sample_lines
 from shardwright.sources.tables import open_tables
-from shardwright.sources.whole import open_whole
+from shardwright.sources.whole_files import open_whole
 
 _EXPECTED = "text files"
 _SCHEMA = pa.schema([("text", pa.string())])

@@ -25,6 +25,7 @@ from shardwright.format.tfrecord import (
     starts_frame,
 )
 from shardwright.sources.base import BATCH_BYTES, REJECT, InputFile, Reader
+from shardwright.sources.files import damaged
 
 _LOOKED_AT = 100
 """Records of the first file whose features become the columns."""
@@ -158,4 +159,4 @@ def _open(file: InputFile) -> Iterator[BinaryIO]:
             gzipped = head.startswith(_GZIP) and not starts_frame(head)
             yield cast(BinaryIO, gzip.GzipFile(fileobj=raw)) if gzipped else raw
     except (OSError, EOFError, zlib.error) as error:
-        raise InputError(f"{file.path}: expected a TFRecord file, found one that can't be read ({error})") from error
+        raise damaged(file, "a TFRecord file", error) from error

@@ -83,8 +83,8 @@ class Reshard(Work):
             duplicate_keys="keep", standardise=_standardise(versions[0], splits), compress=_compress(versions[0]),
             shard=shard,
         )  # fmt: skip
-        super().__init__(source, recipe, "reshard", asked={"reshard": options.model_dump(mode="json", exclude_defaults=True)})
-        self.splits = splits
+        asked = {"reshard": options.model_dump(mode="json", exclude_defaults=True)}
+        super().__init__(source, recipe, "reshard", asked=asked, splits=splits)
         self.inputs = tuple(Input(path=str(version), content_id=version.manifest.content_id) for version in self._versions)
         waiting = [file.sha256 for version in versions for file in version.manifest.lineage.carried]
         self.urls = tuple(version.url for version in versions)

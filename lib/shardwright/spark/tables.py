@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from pyspark.errors import AnalysisException
 from pyspark.sql import DataFrame
+from pyspark.sql import functions as sf
+from pyspark.sql.types import DecimalType, FractionalType, IntegralType
 
 from shardwright.errors import InputError, InputNotFoundError
+from shardwright.schema import FLOATS, INTEGERS
 from shardwright.sources.columns import Asked
 from shardwright.spark.session import open_session
 from shardwright.stages.read import ReadOptions
@@ -27,7 +32,25 @@ def open_table(read: ReadOptions, name: str) -> tuple[DataFrame, str]:
         missing = str(error.getCondition()).startswith(_NOT_FOUND)
         raise (InputNotFoundError if missing else InputError)(f"{described}: {_told(error)}") from error
     columns = Asked(rename=read.rename).renamed({name: name for name in frame.columns}, where=described)
-    return frame.withColumnsRenamed({column: name for name, column in columns.items()}), described
+    frame = frame.withColumnsRenamed({column: name for name, column in columns.items()})
+    return _as_declared(frame, {name: declared.get("dtype") for name, declared in read.fields.items()}), described
+
+
+def _as_declared(frame: DataFrame, dtypes: Mapping[str, str | None]) -> DataFrame:
+    """Columns in the types in which those of files are read, so that keys are the same (`sources.columns.read_type`).
+
+    But no decimals as whole numbers: Spark would cut their fractions off.
+    """
+    casts = {}
+    for field in frame.schema:
+        kind, dtype = field.dataType, dtypes.get(field.name)
+        if dtype in INTEGERS and isinstance(kind, IntegralType):
+            casts[field.name] = "bigint"
+        elif dtype in FLOATS and isinstance(kind, FractionalType):
+            casts[field.name] = "double"
+        elif dtype == "string" and isinstance(kind, DecimalType):
+            casts[field.name] = "string"
+    return frame.withColumns({name: sf.col(f"`{name}`").cast(kind) for name, kind in casts.items()}) if casts else frame
 
 
 def _told(error: AnalysisException) -> str:

@@ -34,12 +34,14 @@ class Work:
     """An input and a recipe. `input_schema` are the fields as read, `schema` those that are left by the recipe's own functions.
 
     `schema` says what the columns of a DataFrame hold, `described` where it is from; `asked` is what else was asked for than
-    the recipe, without defaults, and `reader` a "pkg.mod:Class" of the team's own that reads. Raises ConfigError.
+    the recipe, without defaults, and `reader` a "pkg.mod:Class" of the team's own that reads; `splits` are those that samples
+    come with. Raises ConfigError.
     """
 
     def __init__(
         self, data: Source | DataFrame, recipe: Recipe, name: str, *, schema: Schema | None = None,
         described: str = "a Spark DataFrame", asked: Mapping[str, Any] | None = None, reader: str | None = None,
+        splits: Sequence[str] = (),
     ) -> None:  # fmt: skip
         self.data = data
         self.recipe = recipe
@@ -54,8 +56,10 @@ class Work:
             self.sample_per_file = data.sample_per_file
             self.inputs = tuple(Input(path=f.path, bytes=f.bytes, modified_ns=f.modified_ns) for f in data.files)
             self.inputs_sha256 = canonical_sha256([entry.model_dump() for entry in self.inputs])
-        self.schema = recipe.check(self.input_schema)
-        self.splits = tuple(recipe.split.fractions or ())  # those that samples have to be in, as far as they are known before
+        self.schema = recipe.check(self.input_schema, splits)
+        self.splits = tuple(
+            splits or recipe.split.fractions or ()
+        )  # those that samples have to be in, as far as they are known before
         self.own_code = (*([reader] if reader else []), *(options.function for options in recipe.map))
         self.configuration = {**(asked or {}), **recipe.model_dump(mode="json")}
         # without defaults: an option that a later release adds does not make every dataset one of another configuration

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from shardwright.schema import Schema
-from shardwright.sources.base import BATCH_BYTES, REJECT, InputFile, Task
+from shardwright.sources.base import BATCH_BYTES, REJECT, Decoded, InputFile, Task
 from shardwright.sources.columns import Asked, Declaration, declare
 from shardwright.sources.files import check_unique_names, pack_files, read_whole
 
@@ -26,7 +26,7 @@ class Decoder(Protocol):
 
 
 @dataclass
-class WholeFiles:
+class WholeFiles(Decoded):
     """One sample a file, of the columns that `decoder` makes."""
 
     schema: Schema
@@ -34,20 +34,11 @@ class WholeFiles:
     decoder: Decoder
     names: Mapping[str, str]
     """The column of each field."""
-    sample_per_file: bool = True
+    sample_per_file: bool = field(default=True, init=False)
 
     def __reduce__(self) -> tuple[object, ...]:
         """Travel without the files: a task names its own, and a list of millions would go to every executor."""
         return type(self), (self.schema, (), self.decoder, self.names)
-
-    @property
-    def addressable(self) -> bool:
-        """Never: a file has to be opened for each sample."""
-        return False
-
-    def unit(self, number: int) -> pa.RecordBatch:
-        """Nothing can be taken from the input without reading it."""
-        raise NotImplementedError
 
     def tasks(self, task_bytes: int) -> list[Task]:
         """Files in order, packed to about `task_bytes`."""

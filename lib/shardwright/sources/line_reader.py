@@ -35,7 +35,7 @@ class Refused:
     """Why lines are not all rows, as far as a parser tells: it stops at the first that it can't take."""
 
     lines: tuple[int, ...] = ()
-    """Their numbers, from 0 on, of which it is as good as sure."""
+    """Numbers of lines, from 0 on in order, that are none, as far as it can count: after an open quote it counts wrong."""
     column: int | None = None
     """The column of the value that is none of its type."""
 
@@ -143,54 +143,56 @@ def _rows(parser: LineParser, lines: Lines | BadLine) -> pa.RecordBatch:
 
 def good_lines(parser: LineParser, lines: Lines) -> Iterator[Lines]:
     """Those of `lines` that are rows."""
-    if isinstance(parser.rows(lines), pa.RecordBatch):
-        yield lines
-    elif len(lines) > 1:
-        middle = len(lines) // 2
-        yield from good_lines(parser, lines.part(0, middle))
-        yield from good_lines(parser, lines.part(middle, len(lines)))
+    for part, _, bad in _settled(parser, lines):
+        single = [line for number, line in enumerate(part) if number not in bad]
+        if single:
+            yield Lines.of(single)
 
 
 def _parse(parser: LineParser, lines: Lines) -> Iterator[pa.RecordBatch]:
-    rows = parser.rows(lines)
+    for _, rows, bad in _settled(parser, lines):
+        good, start = _with_reason(rows, None), 0
+        for before, number in enumerate(sorted(bad)):
+            yield good.slice(start, number - before - start)
+            yield _with_reason(*bad[number])
+            start = number - before
+        yield good.slice(start)
+
+
+def _settled(parser: LineParser, lines: Lines) -> Iterator[tuple[Lines, pa.RecordBatch, dict[int, tuple[pa.RecordBatch, str]]]]:
+    """The lines, part after part, with the rows of all but the bad ones, and those by their numbers in the part.
+
+    A line that the parser refuses is looked at by itself, and the others are tried again; where the parser does not say which
+    line it refuses, or is wrong, the part is halved.
+    """
+    rows, bad = parser.rows(lines), dict[int, tuple[pa.RecordBatch, str]]()
+    if isinstance(rows, Refused) and len(lines) <= _PIECE:
+        rows, bad = _without_bad(parser, list(lines), rows)
     if isinstance(rows, pa.RecordBatch):
-        yield _with_reason(rows, None)
-    elif len(lines) == 1:
-        yield _with_reason(*parser.row(lines.joined()))
-    elif len(lines) <= _PIECE and (parsed := _without_bad(parser, lines, rows)):
-        yield from parsed
+        yield lines, rows, bad
     else:
         size = _PIECE if len(lines) > _PIECE else -(-len(lines) // 2)
         for start in range(0, len(lines), size):
-            yield from _parse(parser, lines.part(start, min(start + size, len(lines))))
+            yield from _settled(parser, lines.part(start, min(start + size, len(lines))))
 
 
-def _without_bad(parser: LineParser, lines: Lines, refused: Refused) -> list[pa.RecordBatch] | None:
-    """The rows of a few lines: the lines that the parser refuses one by one, all others together.
-
-    None where it does not say which lines these are, or is wrong: an open quote makes it count otherwise.
-    """
-    single = list(lines)
-    places = list(range(len(lines)))  # of those that are not known to be bad
-    bad: dict[int, pa.RecordBatch] = {}
+def _without_bad(
+    parser: LineParser, lines: Sequence[bytes], refused: Refused
+) -> tuple[pa.RecordBatch | Refused, dict[int, tuple[pa.RecordBatch, str]]]:
+    """The rows of a few lines without those that are bad, and these."""
+    good, bad = list(range(len(lines))), dict[int, tuple[pa.RecordBatch, str]]()
     rows: pa.RecordBatch | Refused = refused
     while isinstance(rows, Refused):
-        if not rows.lines or rows.lines[-1] >= len(places):
-            return None
-        for number in reversed(rows.lines):
-            place = places.pop(number)
-            row, reason = parser.row(single[place])
+        told = rows.lines if len(lines) > 1 else (0,)
+        if not told or told[-1] >= len(good):
+            return rows, {}
+        for number in reversed(told):
+            row, reason = parser.row(lines[good[number]])
             if reason is None:
-                return None
-            bad[place] = _with_reason(row, reason)
-        if not places:
-            return [bad[place] for place in sorted(bad)]
-        rows = parser.rows(Lines.of([single[place] for place in places]))
-    good, out, start = _with_reason(rows, None), list[pa.RecordBatch](), 0
-    for number, place in enumerate(sorted(bad)):
-        out += [good.slice(start, place - number - start), bad[place]]
-        start = place - number
-    return [*out, good.slice(start)]
+                return (row, {}) if len(lines) == 1 else (rows, {})
+            bad[good.pop(number)] = row, reason
+        rows = parser.rows(Lines.of([lines[number] for number in good])) if good else parser.nothing().slice(1)
+    return rows, bad
 
 
 def _with_reason(rows: pa.RecordBatch, reason: str | None) -> pa.RecordBatch:
