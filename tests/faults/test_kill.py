@@ -9,9 +9,10 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -25,6 +26,10 @@ from tests.faults.driver import NEVER, POINTS, second_version
 from tests.spark.mnist import config, tree, write_digits
 
 RANDOM_POINTS = 20
+USUAL = (
+    "after the fitting pass", "while parts are written", "while files are moved", "between the publishing rename and _LATEST",
+)  # fmt: skip
+"""The points of the default run."""
 
 
 @pytest.fixture(scope="module")
@@ -71,7 +76,12 @@ def check_after(source: Path, dataset: Path, undisturbed: Path) -> Published:
     return again
 
 
-@pytest.mark.parametrize("point", POINTS)
+def long_but(points: Sequence[str], *usual: str) -> list[Any]:
+    """Parameters of a test: the `usual` ones in every run, the others in the long one."""
+    return [point if point in usual else pytest.param(point, marks=pytest.mark.long) for point in points]
+
+
+@pytest.mark.parametrize("point", long_but(POINTS, *USUAL))
 def test_kill_at_a_named_point(spark: SparkSession, source: Path, dataset: Path, undisturbed: Path, point: str) -> None:
     driver = start(source, dataset, point)
     assert driver.wait(timeout=240) == -signal.SIGKILL

@@ -13,7 +13,7 @@ from shardwright.reader.verify import verify
 from shardwright.spark.export import export
 from tests.datasets import digits, publish
 from tests.faults.driver import EXPORT_POINTS, JOBS
-from tests.faults.test_kill import start
+from tests.faults.test_kill import long_but, start
 from tests.spark.mnist import tree
 
 RESHARD_POINTS = ("while samples are read", "after the reading pass", "after the writing pass", "before the publishing rename",
@@ -42,7 +42,7 @@ def exported(spark: SparkSession, dataset: Path, tmp_path_factory: pytest.TempPa
     return out
 
 
-@pytest.mark.parametrize("point", RESHARD_POINTS)
+@pytest.mark.parametrize("point", long_but(RESHARD_POINTS, "before the publishing rename"))
 def test_reshard(spark: SparkSession, dataset: Path, resharded: Path, tmp_path: Path, point: str) -> None:
     out = tmp_path / "d"
     shutil.copytree(dataset, out)
@@ -56,7 +56,7 @@ def test_reshard(spark: SparkSession, dataset: Path, resharded: Path, tmp_path: 
     assert sorted(path.name for path in out.iterdir()) == ["_LATEST", "v000001", "v000002"]
 
 
-@pytest.mark.parametrize("point", EXPORT_POINTS)
+@pytest.mark.parametrize("point", long_but(EXPORT_POINTS, "while files are exported"))
 def test_export(spark: SparkSession, dataset: Path, exported: Path, tmp_path: Path, point: str) -> None:
     out = tmp_path / "out"
     assert start(dataset, out, point, "export").wait(timeout=240) == -signal.SIGKILL

@@ -168,7 +168,12 @@ class CsvRows:
             return Refused(tuple(number for number, line in enumerate(lines) if b"\r" in line))
         if not is_utf8(text) and (len(lines) > 1 or not self._is_one(text)):  # Arrow's handler of bad rows can't take it
             return Refused(tuple(number for number, line in enumerate(lines) if not is_utf8(line)))
-        return self._rows(text, len(lines), {name: self.types[name] for name in self.columns})
+        found = self._rows(text, len(lines), {name: self.types[name] for name in self.columns})
+        quote = (self.options.quote or "").encode()
+        if isinstance(found, Refused) and quote and quote in text:  # after an open one Arrow counts wrong
+            odd = tuple(number for number, line in enumerate(lines) if line.count(quote) % 2)
+            return Refused(odd) if odd else found
+        return found
 
     def row(self, line: bytes) -> tuple[pa.RecordBatch, str | None]:
         """The values that are what they should be, and what is wrong with the first other."""
