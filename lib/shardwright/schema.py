@@ -25,6 +25,8 @@ DType = Literal[
 
 _NAME = re.compile(r"[A-Za-z][A-Za-z0-9_]*")
 _RESERVED = frozenset({"shard"})
+_SUGGESTED = 50
+"""Names that a message lists at most."""
 _FLOAT_CODECS = frozenset({"float16", "bfloat16", "int8", "zfp"})
 _FROZEN = ConfigDict(frozen=True, extra="forbid")
 
@@ -178,7 +180,8 @@ def check_field_name(name: str) -> None:
 
 
 def suggest(name: str, known: tuple[str, ...] | list[str]) -> str:
-    """The end of an error message: the nearest valid name, and all of them."""
+    """The end of an error message: the nearest valid name, and all of them, or the first where there are very many."""
     near = difflib.get_close_matches(name, known, n=1)
     hint = f"did you mean {near[0]!r}? " if near else ""
-    return f"{hint}known: {', '.join(known)}"
+    more = f", … ({len(known)} in all)" if len(known) > _SUGGESTED else ""
+    return f"{hint}known: {', '.join(known[:_SUGGESTED])}{more}"

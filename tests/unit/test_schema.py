@@ -129,3 +129,10 @@ def test_a_schema_survives_json() -> None:
         fields=(make(shape=(None, 3), nullable=True), make(name="y", shape=(4,), codec="raw"), make(name="z", dtype="string"))
     )
     assert Schema.model_validate_json(schema.model_dump_json()) == schema
+
+
+def test_a_suggestion_of_many_names_is_short() -> None:
+    names = [f"column_{number}" for number in range(5000)]
+    text = suggest("colunm_7", names)
+    assert text.startswith("did you mean 'column_7'? known: column_0, column_1,")
+    assert text.endswith("column_49, … (5000 in all)")
