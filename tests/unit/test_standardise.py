@@ -318,3 +318,10 @@ def test_values_between_arrow_and_numpy(field: Field) -> None:
     else:
         assert isinstance(back, list)
         assert [None if value is None else value.tolist() for value in back] == [[1, 2], None, [3, 4]]
+
+
+def test_a_missing_whole_number_comes_back_as_the_reader_has_it() -> None:
+    original = Field(name="age", dtype="int32", nullable=True)
+    fitted = Standardisation(field="age", at="write", original=original, mean=(40.0,), std=(10.0,))
+    back = inverse(fitted, np.array([1.0, np.nan, -1.0], np.float32))
+    assert (back.dtype, back.tolist()) == (np.int32, [50, 0, 30])

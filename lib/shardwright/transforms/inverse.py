@@ -18,10 +18,10 @@ Array = npt.NDArray[Any]
 def inverse(transform: Transform, values: Array) -> Array:
     """The original values of n stored ones, in the dtype of `transform.original`; None stays None in an object array.
 
-    Affine: values (n, *shape); integers are rounded and kept within their dtype. Vocabulary: numbers (n,); one-hot: vectors
-    (n, k). Those give the values as an object array (n,), None for an unknown one. An object array of arrays (of several
-    shapes) gives such an array. Raises SchemaError for a transform that was not applied at write, and for numbers
-    that stand for nothing.
+    Affine: values (n, *shape); integers are rounded and kept within their dtype, and 0 where a value is missing (NaN), as the
+    reader has it. Vocabulary: numbers (n,); one-hot: vectors (n, k). Those give the values as an object array (n,), None for an
+    unknown one. An object array of arrays (of several shapes) gives such an array. Raises SchemaError for a transform that was
+    not applied at write, and for numbers that stand for nothing.
     """
     original = transform.original
     if transform.at != "write" or original is None:
@@ -50,7 +50,7 @@ def _scale_back(transform: Affine, original: Field, values: Array) -> Array:
     limits = np.iinfo(dtype)
     # beyond 2**53 a limit rounds up to a float that the dtype can't hold: the cast leaves open what becomes of that
     below, above = out <= float(limits.min), out >= float(limits.max)
-    whole = np.where(below | above, 0, np.rint(out)).astype(dtype)
+    whole = np.where(below | above | np.isnan(out), 0, np.rint(out)).astype(dtype)
     return np.where(below, limits.min, np.where(above, limits.max, whole)).astype(dtype)
 
 
