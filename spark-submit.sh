@@ -53,7 +53,7 @@ case $job in
 esac
 
 find_java
-make_environment spark images avro tfrecord
+make_environment spark images avro tfrecord hdfs
 
 executors=${PYSPARK_PYTHON:-} conf=${SPARK_CONF_DIR:-}
 use_environment

@@ -12,7 +12,7 @@ import fsspec
 import pytest
 
 from shardwright.errors import CorruptError, StorageError
-from shardwright.storage import LocalStorage, Storage, check_name, open_local, open_storage
+from shardwright.storage import LocalStorage, Storage, check_name, open_writable, open_storage
 from shardwright.storage.base import local_path_of
 from shardwright.storage.remote import RemoteStorage
 
@@ -104,7 +104,7 @@ def test_local_and_remote_urls(tmp_path: Path) -> None:
     with pytest.raises(StorageError, match="can't open 'nosuch://x'"):
         open_storage("nosuch://x")
     with pytest.raises(StorageError, match="expected a local path or file:// to write to, found 'memory://x'"):
-        open_local("memory://x")
+        open_writable("memory://x")
 
 
 def test_a_write_replaces_and_leaves_nothing_else(local: LocalStorage) -> None:

@@ -33,6 +33,7 @@ EXTRAS = {
     "images": {"imagecodecs": "2025.3.30"},
     "pandas": {"pandas": "2.2"},
     "avro": {"fastavro": "1.9"},
+    "hdfs": {"hdfs-native": "0.14.7", "requests": "2.32"},
     "tfrecord": {"crc32c": "2.3", "protobuf": "5.26"},
     "torch": {"torch": "2.4"},
     "tensorflow": {"tensorflow": "2.18"},

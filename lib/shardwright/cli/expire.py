@@ -14,7 +14,7 @@ from shardwright.cli.output import out, size, table
 from shardwright.errors import ConfigError, DatasetNotFoundError
 from shardwright.format.layout import CARRY, LATEST, LOCK, STAGING
 from shardwright.format.versions import published_versions, read_index, read_latest, read_manifest
-from shardwright.storage import LocalStorage, Lock, open_local
+from shardwright.storage import LocalStorage, Lock, open_writable
 
 _EXPIRED = "expired-"
 """What the names of directories in `_staging` begin with that wait to be deleted."""
@@ -27,7 +27,7 @@ def expire(
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
 ) -> None:
     """Delete all versions but the newest K, the one that _LATEST names, and those whose parts a kept version lists."""
-    storage = open_local(url)
+    storage = open_writable(url)
     if not published_versions(storage):
         raise DatasetNotFoundError(f"no dataset at {storage.url}: there is no version")
     if dry_run:

@@ -37,7 +37,7 @@ from shardwright.spark.progress import Passes
 from shardwright.spark.published import published_parts
 from shardwright.spark.reading import REPORT
 from shardwright.spark.session import executor_errors, open_session
-from shardwright.storage import LocalStorage, Lock, open_local, open_storage
+from shardwright.storage import LocalStorage, Lock, open_writable, open_storage
 from shardwright.storage.local import clear_errors
 
 CompressionKind = Literal["gzip", "none"]
@@ -106,7 +106,7 @@ def export(
     )  # fmt: skip
     parts = parts_of(read_index(storage, name, manifest))
     schema = Schema(fields=tuple(manifest.content.dataset_schema[column] for column in names))
-    target = open_local(output)
+    target = open_writable(output)
     with Lock(LocalStorage(target.path.parent), f"{target.path.name}.lock") as lock:
         files = _files(about, parts)
         if target.exists():

@@ -46,7 +46,7 @@ from shardwright.stages.publish import PIPELINE_VERSION, Publication, Published,
 from shardwright.stages.shard import ShardOptions, ShardPlan, SplitSize, boundary_ranks, plan_shards
 from shardwright.stages.split import SplitOptions, StratifiedSplit, class_cuts
 from shardwright.stages.standardise import FitTransforms, StandardiseOptions
-from shardwright.storage import open_local
+from shardwright.storage import open_writable
 
 _TRANSFORMS: TypeAdapter[tuple[Transform, ...]] = TypeAdapter(tuple[Transform, ...])
 _STAGED = ("data", "index", "quarantine", "numbered", "carry", "parts", "version")
@@ -126,7 +126,7 @@ def write_dataset(
 
 def run(work: Work, url: str, *, new_version: bool, quiet: bool) -> Published:
     """Publish what `work` makes to `url`; nothing is done where the newest version is its result."""
-    with Publication(open_local(url), work.attempt) as publication:
+    with Publication(open_writable(url), work.attempt) as publication:
         standing = publication.newest()
         if standing and work.done_by(standing):
             return publication.adopt(standing, "nothing to do: same configuration, same inputs")

@@ -1,10 +1,11 @@
-"""The reading half of a storage: what the reader needs of the place where a dataset lies."""
+"""What is asked of the place where a dataset lies: `Storage` to read it, `WritableStorage` to publish there."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path, PurePosixPath
-from typing import Protocol
+from typing import BinaryIO, Protocol, Self
 
 from shardwright.errors import StorageError
 
@@ -20,6 +21,9 @@ class Storage(Protocol):
     def ranges(self, name: str, spans: Sequence[tuple[int, int]]) -> list[bytes]:
         """The bytes [start, end) of each span, in order. Raises CorruptError where the file ends before a span does."""
 
+    def open(self, name: str) -> BinaryIO:
+        """The file, to be read and sought in. Raises FileNotFoundError."""
+
     def size(self, name: str) -> int:
         """Bytes of a file. Raises FileNotFoundError."""
 
@@ -30,16 +34,73 @@ class Storage(Protocol):
         """Where the file lies on this machine, or None: then it is read by ranges."""
 
 
+class WritableStorage(Storage, Protocol):
+    """A storage that jobs publish to. Small: it travels to the executors, which open clients of their own.
+
+    What is written is whole or absent under its name, whenever a process is killed. Raises StorageError with what an operator
+    can mend: space, quota, permissions.
+    """
+
+    def exists(self, name: str = "") -> bool:
+        """Whether a file or directory of that name exists."""
+
+    def files(self, name: str = "") -> dict[str, int]:
+        """Every file below a directory: its name relative to that, and its bytes; sorted, empty where there is none."""
+
+    def child(self, name: str) -> Self:
+        """The storage of a directory in this one, which need not exist yet."""
+
+    def make_directory(self, name: str = "") -> None:
+        """Create a directory with its parents."""
+
+    def write(self, name: str, data: bytes) -> None:
+        """Write a small file, replacing one that exists in one step. Its directory must exist."""
+
+    def create(self, name: str, data: bytes) -> bool:
+        """Write a small file that must not exist yet, in one step; False where it does."""
+
+    def new_file(self, name: str) -> AbstractContextManager[Path]:
+        """A local path to write a large file to, which is stored under `name` when the context ends without an error.
+
+        `name` must not exist yet, its directory must. On a local disk the path is that of the file itself.
+        """
+
+    def rename(self, old: str, new: str) -> None:
+        """Rename a file or directory. Raises FileExistsError where `new` exists, FileNotFoundError where `old` does not."""
+
+    def touch(self, name: str) -> None:
+        """Set a file's modification time to now. Raises FileNotFoundError."""
+
+    def age(self, name: str) -> float:
+        """Seconds since a file or directory was last written or touched, by the storage's own clock. Raises FileNotFoundError."""
+
+    def delete(self, name: str = "") -> None:
+        """Remove a file or a whole directory for good; nothing happens where there is none."""
+
+    def discard(self, name: str) -> None:
+        """Remove what was published: by way of the trash, where the storage has one that is switched on."""
+
+
 def open_storage(url: str) -> Storage:
-    """The storage at `url`: a plain path or file:// is local, anything else goes through fsspec.
+    """The storage at `url`: a plain path or file:// is local, hdfs:// goes through hdfs-native, anything else through fsspec.
 
     Raises StorageError for a scheme that fsspec does not know or whose package is not installed.
     """
-    from shardwright.storage.local import LocalStorage
     from shardwright.storage.remote import RemoteStorage
 
-    path = local_path_of(url)
-    return LocalStorage(path) if path is not None else RemoteStorage(url)
+    return open_writable(url) if local_path_of(url) is not None or url.startswith("hdfs://") else RemoteStorage(url)
+
+
+def open_writable(url: str) -> WritableStorage:
+    """The storage at `url` that can be written to: a plain path, file:// or hdfs://. Raises StorageError for any other."""
+    from shardwright.storage.hdfs import HdfsStorage
+    from shardwright.storage.local import LocalStorage
+
+    if (path := local_path_of(url)) is not None:
+        return LocalStorage(path)
+    if url.startswith("hdfs://"):
+        return HdfsStorage(url)
+    raise StorageError(f"expected a local path, file:// or hdfs:// to write to, found {url!r}: other storages are only read so far")
 
 
 def local_path_of(url: str) -> Path | None:

@@ -1,4 +1,4 @@
-"""A directory on this machine: the only storage that is written to so far."""
+"""A directory on this machine."""
 
 from __future__ import annotations
 
@@ -10,9 +10,10 @@ import uuid
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import BinaryIO
 
 from shardwright.errors import CorruptError, StorageError
-from shardwright.storage.base import check_name, local_path_of
+from shardwright.storage.base import check_name
 
 
 class LocalStorage:
@@ -44,6 +45,10 @@ class LocalStorage:
                 out.append(data)
         return out
 
+    def open(self, name: str) -> BinaryIO:
+        """The file, to be read and sought in."""
+        return open(self.local_path(name), "rb")
+
     def size(self, name: str) -> int:
         """Bytes of a file."""
         return self.local_path(name).stat().st_size
@@ -59,12 +64,21 @@ class LocalStorage:
         """Whether a file or directory of that name exists."""
         return self.local_path(name).exists()
 
-    def make_directory(self, name: str = "") -> Path:
-        """Create a directory with its parents; its path."""
+    def files(self, name: str = "") -> dict[str, int]:
+        """Every file below a directory, with its bytes."""
+        root = self.local_path(name)
+        found = ((path.relative_to(root).as_posix(), path.stat().st_size) for path in root.rglob("*") if path.is_file())
+        return dict(sorted(found))
+
+    def child(self, name: str) -> LocalStorage:
+        """The storage of a directory in this one."""
+        return LocalStorage(self.local_path(name))
+
+    def make_directory(self, name: str = "") -> None:
+        """Create a directory with its parents."""
         path = self.local_path(name)
         with clear_errors(path):
             path.mkdir(parents=True, exist_ok=True)
-        return path
 
     def write(self, name: str, data: bytes) -> None:
         """Write a file whole, replacing one that exists."""
@@ -91,6 +105,13 @@ class LocalStorage:
                 temporary.unlink(missing_ok=True)
         return True
 
+    @contextmanager
+    def new_file(self, name: str) -> Iterator[Path]:
+        """The path of the file itself."""
+        path = self.local_path(name)
+        with clear_errors(path):
+            yield path
+
     def rename(self, old: str, new: str) -> None:
         """Rename a file or directory to a name that does not exist yet. Raises FileExistsError."""
         source, target = self.local_path(old), self.local_path(new)
@@ -107,7 +128,7 @@ class LocalStorage:
         """Seconds since a file was last written or touched. Raises FileNotFoundError."""
         return time.time() - self.local_path(name).stat().st_mtime
 
-    def delete(self, name: str) -> None:
+    def delete(self, name: str = "") -> None:
         """Remove a file or a whole directory; nothing happens where there is none."""
         path = self.local_path(name)
         with clear_errors(path):
@@ -119,15 +140,9 @@ class LocalStorage:
             else:
                 path.unlink(missing_ok=True)
 
-
-def open_local(url: str) -> LocalStorage:
-    """The local directory at `url`. Raises StorageError for a remote URL: writing there is not supported yet."""
-    path = local_path_of(url)
-    if path is None:
-        raise StorageError(
-            f"expected a local path or file:// to write to, found {url!r}: datasets are published to local storage only so far"
-        )
-    return LocalStorage(path)
+    def discard(self, name: str) -> None:
+        """Remove what was published: there is no trash here."""
+        self.delete(name)
 
 
 @contextmanager

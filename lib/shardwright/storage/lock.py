@@ -12,7 +12,7 @@ from types import TracebackType
 from typing import Self
 
 from shardwright.errors import LockedError
-from shardwright.storage.local import LocalStorage
+from shardwright.storage.base import WritableStorage
 
 BEAT_SECONDS = 10.0
 STALE_SECONDS = 60.0
@@ -25,7 +25,7 @@ class Lock:
     created anew. Raises LockedError on entry when somebody else holds it.
     """
 
-    def __init__(self, storage: LocalStorage, name: str = "_LOCK") -> None:
+    def __init__(self, storage: WritableStorage, name: str = "_LOCK") -> None:
         self._storage = storage
         self._name = name
         self._owner = {**_this_process(), "id": uuid.uuid4().hex}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, BinaryIO, cast
 
 import fsspec
 
@@ -39,6 +39,10 @@ class RemoteStorage:
             if len(data) != end - start:
                 raise CorruptError(f"{self.url}/{name}: expected bytes {start} to {end}, the file ends before that")
         return out
+
+    def open(self, name: str) -> BinaryIO:
+        """The file, to be read and sought in."""
+        return cast(BinaryIO, self._fs.open(self._full(name), "rb"))
 
     def size(self, name: str) -> int:
         """Bytes of a file."""
