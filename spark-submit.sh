@@ -12,13 +12,15 @@ usage: ./spark-submit.sh [what spark-submit takes] JOB.py [what the job takes]
 
   ./spark-submit.sh jobs/prepare.py conf/datasets/mnist.toml                    here, on all cores
   ./spark-submit.sh --master 'local[2]' jobs/prepare.py conf/datasets/mnist.toml
-  ./spark-submit.sh --master yarn --conf spark.executor.memory=8g jobs/prepare.py hdfs.toml
+  ./spark-submit.sh --master yarn --deploy-mode cluster jobs/prepare.py images.toml --output hdfs:///data/images
 
   ./spark-submit.sh jobs/prepare.py --help     what the job takes
   ./spark-submit.sh --help                     what spark-submit takes
 
   SHARDWRIGHT_PYTHON   the Python to use (else python3, python3.13, 3.12 or 3.11 on the PATH)
   XDG_CACHE_HOME       where the environment is kept (else ~/.cache)
+  HADOOP_CONF_DIR      the cluster's configuration, for YARN and hdfs:// (docs/hadoop.md)
+  PYSPARK_PYTHON       the Python of the cluster's nodes (else python3.x of the same version)
 TEXT
 }
 
@@ -52,18 +54,29 @@ case $job in
   ;;
 esac
 
+if [ "$master" = yarn ]; then # said before an environment is made
+  hadoop=${HADOOP_CONF_DIR:-${YARN_CONF_DIR:-}}
+  [ -n "$hadoop" ] || die "--master yarn needs HADOOP_CONF_DIR: the folder of the cluster's core-site.xml and yarn-site.xml"
+  [ -f "$hadoop/core-site.xml" ] || die "there is no core-site.xml in $hadoop, which HADOOP_CONF_DIR (or YARN_CONF_DIR) names"
+fi
 find_java
 make_environment spark images avro tfrecord hdfs
 
 executors=${PYSPARK_PYTHON:-} conf=${SPARK_CONF_DIR:-}
 use_environment
+submit=("$ENVIRONMENT/bin/spark-submit")
 case $master in
 local | local\[*)
   export SPARK_LOCAL_IP=${SPARK_LOCAL_IP:-127.0.0.1}
   [ -n "$properties$conf" ] || set -- --properties-file "$root/conf/spark/local.conf" "$@"
   ;;
+yarn)
+  submit=("$ENVIRONMENT/bin/python" -m shardwright.spark.submit)
+  export PYSPARK_PYTHON=$executors # that of the nodes
+  [ -n "$properties$conf" ] || set -- --properties-file "$root/conf/spark/yarn.conf" "$@"
+  ;;
 *) export PYSPARK_PYTHON=${executors:-$PYSPARK_PYTHON} ;; # on a cluster it may lie elsewhere
 esac
 [ ! -t 2 ] || export SHARDWRIGHT_TERMINAL=/dev/tty # Spark hands its driver pipes: progress is shown there
 # Java announces a module that Spark asks for; no option silences that. The job's own output comes on stdout.
-exec "$ENVIRONMENT/bin/spark-submit" "$@" 2> >(exec grep --line-buffered -v '^WARNING: Using incubator modules' >&2)
+exec "${submit[@]}" "$@" 2> >(exec grep --line-buffered -v '^WARNING: Using incubator modules' >&2)

@@ -13,6 +13,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import IO
 
+import numpy as np
+
 from tests.conftest import ROOT
 
 SECONDS = 240
@@ -46,12 +48,20 @@ def run(commands: Sequence[Sequence[str]], *environments: Mapping[str, str]) -> 
 
 
 def free_ports(count: int) -> list[int]:
-    """Ports of the loopback interface that nothing listens on now."""
+    """Ports of the loopback interface that nothing listens on now.
+
+    Below those that systems give to outgoing connections (from 32768), so that none is taken before a server listens there.
+    """
+    free: list[int] = []
     with contextlib.ExitStack() as stack:
-        sockets = [stack.enter_context(socket.socket()) for _ in range(count)]
-        for own in sockets:
-            own.bind(("127.0.0.1", 0))
-        return [own.getsockname()[1] for own in sockets]
+        for port in np.random.default_rng().permutation(np.arange(10_000, 32_000)).tolist():
+            own = stack.enter_context(socket.socket())
+            with contextlib.suppress(OSError):
+                own.bind(("127.0.0.1", port))
+                free.append(port)
+            if len(free) == count:
+                break
+    return free
 
 
 def _over(codes: Sequence[int | None]) -> bool:

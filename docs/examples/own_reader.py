@@ -19,7 +19,7 @@ import numpy as np
 import pyarrow as pa
 
 from shardwright.errors import InputError
-from shardwright.sources import AT, REJECT, InputFile, Reader
+from shardwright.sources import AT, REJECT, InputFile, Reader, open_input
 
 MAGIC = b"PROBE1"
 HEADER = len(MAGIC) + 1
@@ -35,7 +35,7 @@ class ProbeReader(Reader):
 
     def schema(self, file: InputFile) -> pa.Schema:
         """The columns; and the place to refuse what is no such file."""
-        with open(file.path, "rb") as stream:
+        with open_input(file) as stream:  # wherever it lies: on a local disk, on HDFS
             header = stream.read(HEADER)
         if header != MAGIC + bytes([self.channels]):
             raise InputError(f"{file.path}: expected a header of {self.channels} channels, found {header!r}")
@@ -50,19 +50,20 @@ class ProbeReader(Reader):
 
     def read(self, file: InputFile, units: range, columns: Sequence[str]) -> Iterator[pa.RecordBatch]:
         """A batch for each piece, of the columns that are asked for."""
-        for piece in units:
-            first = piece * ROWS_OF_A_PIECE
-            start = HEADER + first * self.record.itemsize
-            rows = np.fromfile(file.path, self.record, ROWS_OF_A_PIECE, offset=start)
-            arrays = {
-                "when": pa.array(rows["when"].view("datetime64[us]")),
-                "values": pa.FixedSizeListArray.from_arrays(rows["values"].ravel(), self.channels),
-            }
-            yield pa.RecordBatch.from_pydict(
-                {
-                    **{name: arrays[name] for name in columns},
-                    AT: [f"#{first + row}" for row in range(len(rows))],  # where a row is, for people
-                    REJECT: [None if ok else "the device says that it failed" for ok in rows["ok"]],  # to quarantine, why
-                },
-                pa.schema([(name, arrays[name].type) for name in columns] + [(AT, pa.string()), (REJECT, pa.string())]),
-            )
+        with open_input(file) as stream:
+            stream.seek(HEADER + units.start * ROWS_OF_A_PIECE * self.record.itemsize)
+            for piece in units:
+                first = piece * ROWS_OF_A_PIECE
+                rows = np.frombuffer(stream.read(ROWS_OF_A_PIECE * self.record.itemsize), self.record)
+                arrays = {
+                    "when": pa.array(rows["when"].view("datetime64[us]")),
+                    "values": pa.FixedSizeListArray.from_arrays(rows["values"].ravel(), self.channels),
+                }
+                yield pa.RecordBatch.from_pydict(
+                    {
+                        **{name: arrays[name] for name in columns},
+                        AT: [f"#{first + row}" for row in range(len(rows))],  # where a row is, for people
+                        REJECT: [None if ok else "the device says that it failed" for ok in rows["ok"]],  # to quarantine, why
+                    },
+                    pa.schema([(name, arrays[name].type) for name in columns] + [(AT, pa.string()), (REJECT, pa.string())]),
+                )

@@ -38,6 +38,7 @@ def loader(
     on_error: OnError = "raise",
     sampling: Sampling | None = None,
     samples_per_epoch: int | None = None,
+    memory_limit_bytes: int = 2**30,
 ) -> TorchLoader:
     """Batches of `batch_size` samples for this rank as tensors on `device` (None: the CPU).
 
@@ -49,6 +50,7 @@ def loader(
         batch_size=batch_size, world=_world() if world is None else world, seed=seed, shuffle=shuffle,
         window_blocks=window_blocks, last=last, epochs=epochs, normalise=normalise, transform=transform,
         node_local=node_local, on_error=on_error, sampling=sampling, samples_per_epoch=samples_per_epoch,
+        memory_limit_bytes=memory_limit_bytes,
     )  # fmt: skip
     return TorchLoader(made, None if device is None else torch.device(device))
 

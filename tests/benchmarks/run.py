@@ -1,4 +1,4 @@
-"""Measures shardwright next to others and writes what came out as Markdown. Needs Linux, for /proc; full size takes 20 minutes.
+"""Measures shardwright next to others and writes what came out as Markdown. Needs Linux, for /proc; full size takes 30 minutes.
 
 ./tests/run --benchmarks
 ./tests/run --benchmarks -- --only read --repeats 5
@@ -15,7 +15,7 @@ import tempfile
 from dataclasses import replace
 from pathlib import Path
 
-from tests.benchmarks import memory, opening, prepare, reading, small_files
+from tests.benchmarks import hdfs, memory, opening, prepare, reading, small_files, yarn
 from tests.benchmarks.contenders import ROOT, Settings, fresh, petastorm_python, say
 from tests.benchmarks.machine import head
 from tests.benchmarks.measure import ContenderError
@@ -25,7 +25,9 @@ _GROUPS = {
     "memory": memory.run,
     "read": reading.run,
     "open": opening.run,
+    "hdfs": hdfs.run,
     "small_files": small_files.run,
+    "yarn": yarn.run,
 }
 _FULL_BYTES = 16 * 10**9
 

@@ -55,7 +55,7 @@ def test_without_a_terminal_it_wants_yes(run, root):
     before = names(root)
     code, _, err = run("expire", root, "--keep", 1)
     assert (code, names(root)) == (2, before)
-    assert "expire deletes 3 versions for good: add --yes" in err
+    assert "expire deletes 3 of the versions above: add --yes" in err
 
 
 def test_what_latest_names_stays(run, root):

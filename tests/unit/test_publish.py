@@ -168,8 +168,15 @@ def test_going_on_where_a_run_was_killed_while_files_moved(storage: LocalStorage
 
 
 def test_a_staged_file_that_is_gone_publishes_nothing(storage: LocalStorage) -> None:
-    with Publication(storage, "x") as publication, pytest.raises(FileNotFoundError):
-        publication.publish({"train/a": "parts/a"}, manifest_of(3), "")
+    with Publication(storage, "x") as publication:
+        publication.attempt.make_directory()
+        publication.once("write", lambda: ["parts/a"])
+        with pytest.raises(
+            StorageError, match=r"_staging/x: expected the files .* gone, like train/a: .*Nothing was published"
+        ):
+            publication.publish({"train/a": "parts/a"}, manifest_of(3), "")
+        publication.attempt.make_directory()
+        assert publication.once("write", lambda: "anew") == "anew"  # what a finished pass left is worth nothing now
     assert published_versions(storage) == []
     assert LATEST not in storage.names()
 

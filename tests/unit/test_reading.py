@@ -26,6 +26,7 @@ from shardwright.stages import SOURCE
 from shardwright.stages.clean import Clean
 from shardwright.stages.read import AddKeys
 from shardwright.stages.split import Split, SplitOptions
+from shardwright.storage import LocalStorage
 
 SCHEMA = Schema(fields=(Field(name="x", dtype="uint8", shape=(2,)), Field(name="y", dtype="int8")))
 
@@ -98,8 +99,8 @@ def run(directory: Path, *batches: pa.RecordBatch) -> ReadReport:
         (directory / name).mkdir(parents=True)
     maps = (AddKeys(SCHEMA), Clean(SCHEMA), Split(SCHEMA, SplitOptions(fractions={"a": 0.5, "b": 0.5})))
     read = ReadPass(
-        rows=_Batches(batches), maps=maps, schema=SCHEMA, exchange=StagedExchange(directory / "data"), directory=directory,
-        seed=3,
+        rows=_Batches(batches), maps=maps, schema=SCHEMA, exchange=StagedExchange(LocalStorage(directory / "data")),
+        directory=LocalStorage(directory), seed=3,
     )  # fmt: skip
     (answer,) = read(iter(()))
     return ReadReport.from_json(answer["report"][0].as_py())
@@ -115,7 +116,7 @@ def test_the_pass(tmp_path: Path) -> None:
     bins = Bins().of(as_matrix(index["place_key"].combine_chunks()))
     assert np.array_equal(sum(report.bins.values()), np.bincount(bins, minlength=UNIFORM_BINS))
     layout = columns(SCHEMA)
-    (array,) = StagedExchange(tmp_path / "data").fetch(index, layout[:1])
+    (array,) = StagedExchange(LocalStorage(tmp_path / "data")).fetch(index, layout[:1])
     assert sorted(cell[-2:] for cell in array.to_pylist()) == [bytes([row, 0]) for row in range(40) if row not in (7, 30)]
 
 
@@ -138,7 +139,7 @@ def test_a_rejected_string_that_is_no_utf_8_is_kept_as_bytes(tmp_path: Path) -> 
     read = ReadPass(
         rows=_Batches((pa.RecordBatch.from_pydict({"s": values, SOURCE: pa.array(["in#0", "in#1"])}),)),
         maps=(AddKeys(schema), Clean(schema), Split(schema, SplitOptions())),
-        schema=schema, exchange=StagedExchange(tmp_path / "data"), directory=tmp_path, seed=3,
+        schema=schema, exchange=StagedExchange(LocalStorage(tmp_path / "data")), directory=LocalStorage(tmp_path), seed=3,
     )  # fmt: skip
     (answer,) = read(iter(()))
     (name,) = ReadReport.from_json(answer["report"][0].as_py()).quarantine_files
@@ -160,7 +161,7 @@ def test_samples_refused_by_several_stages_lie_in_one_file_as_they_were_read(tmp
     read = ReadPass(
         rows=_Batches((whole.slice(0, 2), whole.slice(2, 1), whole.slice(3))),
         maps=(AddKeys(schema), Clean(schema), Split(schema, SplitOptions(column="stage"))),
-        schema=schema, exchange=StagedExchange(tmp_path / "data"), directory=tmp_path, seed=3,
+        schema=schema, exchange=StagedExchange(LocalStorage(tmp_path / "data")), directory=LocalStorage(tmp_path), seed=3,
     )  # fmt: skip
     (answer,) = read(iter(()))
     report = ReadReport.from_json(answer["report"][0].as_py())

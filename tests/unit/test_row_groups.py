@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shardwright.spark.writing import RowGroupCutter, row_groups
+from shardwright.spark.row_groups import RowGroupCutter, row_groups
 
 _SIZES = st.lists(st.integers(0, 50), max_size=60)
 

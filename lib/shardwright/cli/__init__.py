@@ -16,6 +16,7 @@ from shardwright.cli.doctor import doctor
 from shardwright.cli.expire import expire
 from shardwright.cli.head import head
 from shardwright.cli.inspect import inspect
+from shardwright.cli.plan import plan
 from shardwright.cli.verify import verify
 from shardwright.errors import ConfigError, ShardwrightError
 
@@ -23,7 +24,7 @@ app = typer.Typer(
     name="shardwright", help="Look at published datasets, and check them.", no_args_is_help=True, add_completion=False,
     pretty_exceptions_enable=False, rich_markup_mode=None,
 )  # fmt: skip
-for verb in (inspect, head, verify, diff, expire, doctor):
+for verb in (inspect, head, verify, diff, plan, expire, doctor):
     app.command()(verb)
 
 

@@ -5,13 +5,15 @@ from __future__ import annotations
 import dataclasses
 import json
 from collections import Counter
+from collections.abc import Iterator
 from typing import Annotated
 
 import typer
 
 from shardwright.cli.environment import environment
 from shardwright.cli.health import health
-from shardwright.cli.output import out
+from shardwright.cli.output import Finding, out
+from shardwright.errors import ShardwrightError
 
 
 def doctor(
@@ -19,7 +21,7 @@ def doctor(
     as_json: Annotated[bool, typer.Option("--json", help="The findings as JSON.")] = False,
 ) -> None:
     """Look at the environment, and at a dataset without reading its samples. Exit code 1 when there is a problem."""
-    findings = [*environment(), *(health(url) if url is not None else ())]
+    findings = [*environment(), *(_dataset(url) if url is not None else ())]
     console = out()
     if as_json:
         console.print(json.dumps([dataclasses.asdict(finding) for finding in findings], indent=2, ensure_ascii=False))
@@ -31,3 +33,11 @@ def doctor(
         console.print(f"{count['ok']} ok, {count['warning']} warnings, {count['problem']} problems")
     if any(finding.level == "problem" for finding in findings):
         raise typer.Exit(1)
+
+
+def _dataset(url: str) -> Iterator[Finding]:
+    """What `health` finds; where it can't look, why: what was found of this machine before may be the reason."""
+    try:
+        yield from health(url)
+    except (ShardwrightError, OSError) as error:
+        yield Finding("problem", url, " ".join(str(error).split()))

@@ -1,4 +1,4 @@
-"""What `doctor` finds out about this machine: Python, packages, Java, Spark's variables, cores, memory, disk, encoding."""
+"""What `doctor` finds out about this machine: Python, packages, Java, Spark, Hadoop, cores, memory, disk, encoding."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
+from shardwright.cli.hadoop import hadoop
 from shardwright.cli.output import Finding, size
 
 LOWEST_PYTHON = (3, 11)
@@ -59,6 +60,7 @@ def environment() -> Iterator[Finding]:
     if _installed("pyspark"):
         yield _java()
         yield from _spark_variables()
+    yield from hadoop()
     yield Finding("ok", "cores", str(_cores()))
     yield _memory()
     cache = os.environ.get("XDG_CACHE_HOME", "~/.cache")

@@ -8,6 +8,7 @@ import numpy as np
 import typer
 
 from shardwright.cli.output import out
+from shardwright.cli.splits import chosen_split
 from shardwright.codecs.npy import show_shape
 from shardwright.format.versions import read_manifest
 from shardwright.reader.open import open_dataset
@@ -24,12 +25,12 @@ def head(
     version: Annotated[str, typer.Option(help="A version such as v000003, or latest.")] = "latest",
 ) -> None:
     """Show the first samples of a split, as they lie on disk."""
-    if split is None:
-        splits = read_manifest(open_storage(url), version)[1].content.splits
-        split = "train" if "train" in splits else min(splits)
-    dataset = open_dataset(url, split=split, version=version)
+    storage = open_storage(url)
+    name, manifest = read_manifest(storage, version)
+    chosen = chosen_split(manifest, split, where=f"{storage.url}/{name}")
+    dataset = open_dataset(url, split=chosen, version=name)
     console = out()
-    console.print(f"{dataset.source.version} {split}: {len(dataset):,} samples")
+    console.print(f"{name} {chosen}: {len(dataset):,} samples")
     for number, sample in enumerate(dataset[:count]):
         console.print(f"\n{number}")
         for name, value in sample.items():

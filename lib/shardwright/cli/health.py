@@ -3,18 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from pathlib import Path
+from pathlib import PurePosixPath
+from urllib.parse import urlsplit
 
 from shardwright.cli.output import Finding, size
-from shardwright.errors import CorruptError, FormatVersionError, StorageError
+from shardwright.errors import CorruptError, FormatVersionError, MissingDependencyError, StorageError
 from shardwright.format.layout import LATEST, LOCK, STAGING, version_number
 from shardwright.format.versions import published_versions, read_index, read_latest, read_manifest
 from shardwright.reader.verify_part import parts_of
-from shardwright.storage import LocalStorage, Lock, Storage, open_storage
+from shardwright.storage import HdfsStorage, LocalStorage, Lock, Storage, WritableStorage, open_storage
+from shardwright.storage.webhdfs import WebHdfs
 
 _HOUR = 3600
 _OLD_HOURS = 24
 _SHOWN = 3
+_LOW_SPACE = 10 * 2**30
+_FULL = 0.9
+"""The share of a quota from which on it is nearly used up."""
+_NO_QUOTA = 2**62
+"""What HDFS says where no quota is set is beyond that, or below 0."""
 
 
 def health(url: str) -> Iterator[Finding]:
@@ -31,9 +38,11 @@ def health(url: str) -> Iterator[Finding]:
             yield Finding("warning", name, "no manifest: this version does not exist", "delete the directory")
     for version in versions:
         yield _version(storage, version)
-    if isinstance(storage, LocalStorage) and storage.local_path().is_dir():
+    if isinstance(storage, LocalStorage | HdfsStorage) and storage.names():
         yield from _lock(storage)
         yield from _staging(storage)
+    if urlsplit(storage.url).scheme in ("hdfs", "webhdfs", "swebhdfs"):
+        yield from _hdfs(storage.url)
 
 
 def _latest(storage: Storage, versions: list[str]) -> Finding:
@@ -61,7 +70,8 @@ def _version(storage: Storage, version: str) -> Finding:
         return Finding("problem", version, str(error), mend)
     expected = [file for part in parts for file in part.files]
     expected += [split.common_metadata for split in manifest.content.splits.values()]
-    wrong = [file.name for file in expected if _size(storage, f"{version}/{file.name}") != file.bytes]
+    sizes = {file.name: file.bytes for file in storage.listing(version)}
+    wrong = [file.name for file in expected if sizes.get(file.name) != file.bytes]
     if wrong:
         more = " …" if len(wrong) > _SHOWN else ""
         found = f"{len(wrong)} files missing or of another size: {', '.join(sorted(wrong)[:_SHOWN])}{more}"
@@ -71,14 +81,7 @@ def _version(storage: Storage, version: str) -> Finding:
     return Finding("ok", version, f"format {manifest.format_version}, {samples:,} samples, {len(expected):,} files, {total}")
 
 
-def _size(storage: Storage, name: str) -> int | None:
-    try:
-        return storage.size(name)
-    except FileNotFoundError:
-        return None
-
-
-def _lock(storage: LocalStorage) -> Iterator[Finding]:
+def _lock(storage: WritableStorage) -> Iterator[Finding]:
     holder = Lock(storage, LOCK).held()
     if holder:
         yield Finding("ok", LOCK, f"held by {holder}", "wait for it, before you publish")
@@ -86,11 +89,10 @@ def _lock(storage: LocalStorage) -> Iterator[Finding]:
         yield Finding("warning", LOCK, "stale: its owner is gone", "the next publish takes it over")
 
 
-def _staging(storage: LocalStorage) -> Iterator[Finding]:
+def _staging(storage: WritableStorage) -> Iterator[Finding]:
     for name in storage.names(STAGING):
-        path = storage.local_path(f"{STAGING}/{name}")
         hours = storage.age(f"{STAGING}/{name}") / _HOUR
-        found = f"{size(_bytes(path))}, {hours:,.1f} hours old"
+        found = f"{size(sum(storage.files(f'{STAGING}/{name}').values()))}, {hours:,.1f} hours old"
         if hours > _OLD_HOURS:
             yield Finding("warning", f"{STAGING}/{name}", found, "left by a killed run: the next publish deletes it")
         else:
@@ -99,5 +101,38 @@ def _staging(storage: LocalStorage) -> Iterator[Finding]:
             )
 
 
-def _bytes(directory: Path) -> int:
-    return sum(path.stat().st_size for path in directory.rglob("*") if path.is_file())
+def _hdfs(url: str) -> Iterator[Finding]:
+    """The quotas that hold for a dataset on HDFS, set on its directory or one above it, and free space, by WebHDFS."""
+    path = PurePosixPath(urlsplit(url).path or "/")
+    try:
+        client = WebHdfs(url)
+        client.call("GET", "GETHOMEDIRECTORY", "/")
+    except (StorageError, MissingDependencyError) as error:
+        yield Finding("warning", "WebHDFS", str(error), "`shardwright plan`, quotas and storage policies need it")
+        return
+    for directory in (path, *path.parents):
+        if len(directory.parts) > 2 or directory == path:  # what lies above is large, and its sum slow
+            yield from _quotas(client, str(directory))
+    try:
+        free = int(client.call("GET", "GETSTATUS", "/")["FsStatus"]["remaining"])
+    except (StorageError, KeyError):
+        return  # older Hadoop does not have the operation
+    low = free < _LOW_SPACE
+    yield Finding(
+        "warning" if low else "ok", "space", f"{size(free)} free on HDFS, for all replicas", "free some" if low else ""
+    )
+
+
+def _quotas(client: WebHdfs, directory: str) -> Iterator[Finding]:
+    try:
+        usage = client.call("GET", "GETQUOTAUSAGE", directory)["QuotaUsage"]
+    except (OSError, KeyError):
+        return  # not there yet, or not to be seen by this user
+    for what, used, quota, show in (
+        ("names", usage["fileAndDirectoryCount"], usage["quota"], "{:,}".format),
+        ("space, replicas counted", usage["spaceConsumed"], usage["spaceQuota"], size),
+    ):
+        if 0 <= quota < _NO_QUOTA:
+            full = used > _FULL * quota
+            advice = "the next publish may not fit: `shardwright expire`, or have the quota raised" if full else ""
+            yield Finding("warning" if full else "ok", f"quota of {directory}", f"{show(used)} of {show(quota)} {what}", advice)

@@ -223,6 +223,8 @@ class Provenance(_Model):
     software: dict[str, str]
     configuration: dict[str, Any]
     seconds: dict[str, float]
+    job: dict[str, str] = {}
+    """Where it ran: Spark's `master`, `deploy_mode` and `application`, the id by which its logs are found."""
 
 
 class Manifest(_Model):

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections import OrderedDict
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -15,34 +13,15 @@ from shardwright.errors import DecodeError, StorageError
 from shardwright.format.batch import to_arrays, to_numpy
 from shardwright.format.layout import PAD, Column
 from shardwright.hashing.sample_key import fixed_bytes
+from shardwright.reader.ahead import Units
+from shardwright.reader.cache import RecentlyUsed
 from shardwright.reader.catalog import Catalog
 from shardwright.reader.files import VersionFiles
 from shardwright.reader.fixed import Values
 from shardwright.schema import Field
+from shardwright.storage.readahead import HeldRanges, Spans
 
 I64 = npt.NDArray[np.int64]
-CACHE_BYTES = 256 * 2**20
-
-
-class RecentlyUsed:
-    """A cache of at most `limit` bytes that drops the least recently used first; the newest entry always stays."""
-
-    def __init__(self, limit: int) -> None:
-        self._limit, self._bytes = limit, 0
-        self._entries: OrderedDict[object, tuple[Any, int]] = OrderedDict()
-
-    def get(self, key: object, make: Callable[[], Any], nbytes: Callable[[Any], int]) -> Any:
-        """The value of `key`, made when it is not there; `nbytes` tells its size."""
-        if key in self._entries:
-            self._entries.move_to_end(key)
-            return self._entries[key][0]
-        value = make()
-        self._entries[key] = value, nbytes(value)
-        self._bytes += nbytes(value)
-        while self._bytes > self._limit and len(self._entries) > 1:
-            _, (_, size) = self._entries.popitem(last=False)
-            self._bytes -= size
-        return value
 
 
 class CompressedColumn:
@@ -56,7 +35,14 @@ class CompressedColumn:
         """The index itself."""
         return indexes
 
-    def fetch(self, located: I64) -> pa.Array:
+    def needs(self, located: I64, units: Units) -> Spans:  # noqa: ARG002 - the protocol's
+        """The column chunks of the row groups that the values lie in."""
+        groups, back = np.unique(self._groups.find(located), return_inverse=True)
+        self._cache.prepare(np.unique(self._groups.part[groups]).tolist(), self._files.parquet, _footer_bytes)
+        chunks = np.array([self._chunk(group) for group in groups.tolist()], np.int64).reshape(len(groups), 2)
+        return Spans(self._groups.part[groups][back], chunks[back, 0], chunks[back, 1])
+
+    def fetch(self, located: I64, held: HeldRanges | None) -> pa.Array:
         """The stored values, in the order of `located`."""
         if not len(located):
             return pa.array([], self._column.arrow_type)
@@ -65,7 +51,7 @@ class CompressedColumn:
         chunks = []
         for group in np.unique(groups).tolist():
             rows = located[by_group][groups[by_group] == group] - self._groups.first[group]
-            chunks.append(self._row_group(group).take(pa.array(rows)))
+            chunks.append(self._row_group(group, held).take(pa.array(rows)))
         back = np.empty(len(located), np.int64)
         back[by_group] = np.arange(len(located))
         return pa.concat_arrays(chunks).take(pa.array(back))
@@ -76,12 +62,29 @@ class CompressedColumn:
             {self._column.name: to_numpy(fetched)} if self._field is None else decode_stored(self._column, self._field, fetched)
         )
 
-    def _row_group(self, group: int) -> pa.Array:
+    def _row_group(self, group: int, held: HeldRanges | None) -> pa.Array:
         part, number = int(self._groups.part[group]), int(self._groups.number[group])
-        return self._cache.get((part, number, self._column.name), lambda: self._read(part, number), lambda a: a.nbytes)
+        return self._cache.get(
+            (part, number, self._column.name), lambda: self._read(part, number, held), lambda array: array.nbytes
+        )
 
-    def _read(self, part: int, number: int) -> pa.Array:
-        file: pq.ParquetFile = self._cache.get(part, lambda: self._files.parquet(part), lambda f: f.metadata.serialized_size)
+    def _file(self, part: int) -> pq.ParquetFile:
+        return self._cache.get(part, lambda: self._files.parquet(part), _footer_bytes)
+
+    def _chunk(self, group: int) -> tuple[int, int]:
+        """First and past-the-end byte of a row group's column chunk."""
+        metadata = self._file(int(self._groups.part[group])).metadata
+        names = metadata.schema.names
+        if self._column.name not in names:
+            return 0, 0
+        chunk = metadata.row_group(int(self._groups.number[group])).column(names.index(self._column.name))
+        first = chunk.dictionary_page_offset if chunk.has_dictionary_page else chunk.data_page_offset
+        return first, first + chunk.total_compressed_size
+
+    def _read(self, part: int, number: int, held: HeldRanges | None) -> pa.Array:
+        file = self._file(part)
+        if held is not None:
+            file = self._files.parquet(part, file.metadata, held)
         where = self._files.path(self._files.parts.name[part])
         try:
             table = file.read_row_group(number, columns=[self._column.name])
@@ -94,6 +97,10 @@ class CompressedColumn:
             raise DecodeError(
                 f"{where}: row group {number} of {self._column.name!r} can't be read ({error}); copy the file again"
             ) from error
+
+
+def _footer_bytes(file: pq.ParquetFile) -> int:
+    return int(file.metadata.serialized_size)
 
 
 def decode_stored(column: Column, field: Field, stored: pa.Array) -> dict[str, npt.NDArray[Any]]:

@@ -22,6 +22,7 @@ from shardwright.format.manifest import Manifest
 from shardwright.format.statistics import FieldStatistics
 from shardwright.order import EpochOrder, Last, Plan, Sampling, Shuffle, World
 from shardwright.reader.arrow import arrow_table
+from shardwright.reader.cache import CACHE_BYTES
 from shardwright.reader.catalog import Catalog
 from shardwright.reader.columns import HIDDEN, Batch, Columns, check_names, open_columns
 from shardwright.reader.damage import read_located
@@ -46,6 +47,8 @@ class Source:
     manifest: Manifest
     catalog: Catalog
     names: tuple[str, ...]
+    cache_bytes: int = CACHE_BYTES
+    """So much of what was decompressed is kept in memory, with footers and side files of remote parts."""
     encoded: bool = False
     """Whether pictures are read as the bytes that they are stored as."""
 
@@ -62,7 +65,7 @@ class Source:
     def columns(self) -> Columns:
         """The opened columns; files are opened when their first value is read."""
         files = VersionFiles(self.url, self.version, self.catalog.parts)
-        return open_columns(self.catalog, self.schema, self.names, files)
+        return open_columns(self.catalog, self.schema, self.names, files, self.cache_bytes)
 
     def __getstate__(self) -> dict[str, Any]:
         return {name: value for name, value in vars(self).items() if name != "columns"}  # another process opens its own
@@ -216,6 +219,7 @@ class Dataset(Sequence[dict[str, Any]]):
         on_error: OnError = "raise",
         sampling: Sampling | None = None,
         samples_per_epoch: int | None = None,
+        memory_limit_bytes: int = 2**30,
     ) -> Loader:
         """Batches of `batch_size` samples for this rank, in an order that depends on `seed` and epoch alone.
 
@@ -227,12 +231,16 @@ class Dataset(Sequence[dict[str, Any]]):
         machine, takes the place of its sample, and is counted. `sampling`, a `Balanced` or `Weighted`, decides which samples an
         epoch has, `samples_per_epoch` how many (None: as many as the dataset has); without, an epoch has every sample once.
 
+        Remote parts are fetched ahead of the trainer; `memory_limit_bytes` bounds what is held for that, the batches themselves
+        not counted, and decides how much is fetched in one request, never the order. Local parts are mapped.
+
         Raises ConfigError for options that can't be, WorldError where ranks, nodes, shards and samples don't fit together.
         """
         options = LoaderOptions(
             batch_size=batch_size, world=World.from_env() if world is None else world, seed=seed, shuffle=shuffle,
             window_blocks=window_blocks, last=last, epochs=epochs, normalise=check_normalise(normalise), transform=transform,
             node_local=node_local, on_error=on_error, sampling=sampling, samples_per_epoch=samples_per_epoch,
+            memory_limit_bytes=memory_limit_bytes,
         )  # fmt: skip
         return Loader(self, options)
 
@@ -250,10 +258,15 @@ class Dataset(Sequence[dict[str, Any]]):
             indexes = None if chosen is None else hashlib.sha256(chosen.astype("<i8").tobytes()).hexdigest()
         return canonical_sha256({"shards": list(catalog.shards), "indexes": indexes})
 
+    @property
+    def whole(self) -> bool:
+        """Whether these are all samples of the shards opened, as they lie there."""
+        return self._selection is None
+
     def plan(self, seed: int, shuffle: Shuffle, window_blocks: int | None) -> Plan:
         """What the order of this dataset depends on besides the epoch."""
         plan, catalog = self.manifest.content.plan, self.source.catalog
-        whole = self._selection is None
+        whole = self.whole
         return Plan(
             content_id=self.manifest.content_id,
             seed=seed,

@@ -10,19 +10,17 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from shardwright.format.layout import KEY, PAD
+from shardwright.format.layout import KEY
 from shardwright.format.manifest import Manifest
 from shardwright.format.statistics import FieldStatistics
 from shardwright.format.versions import read_index, read_manifest
 from shardwright.hashing import KEY_BYTES
 from shardwright.hashing.sample_key import key_column, sample_keys
-from shardwright.reader.open import open_dataset
 from shardwright.reader.stored import part_files, stored_samples
 from shardwright.reader.verify_part import parts_of
 from shardwright.schema import Schema
 from shardwright.storage import open_storage
 
-_ROWS = 2**18
 _NUMBERS = ("count", "missing", "mean", "std", "min", "max")
 Change = tuple[Any, Any]
 """Before and after; None where there is nothing."""
@@ -83,28 +81,25 @@ class _Version:
 
     def keys(self) -> pa.Table:
         """The key and split of every sample, pads left out."""
-        pieces = [piece for split in sorted(self.manifest.content.splits) for piece in self._keys_of(split)]
-        return pa.concat_tables(pieces)
-
-    def _keys_of(self, split: str) -> Iterator[pa.Table]:
-        padded = self.manifest.content.plan.remainder == "pad"
-        names = [KEY, *([PAD] if padded else [])]
-        dataset = open_dataset(self.url, split=split, version=self.name, columns=names)
-        for start in range(0, len(dataset), _ROWS):
-            batch = dataset.take(np.arange(start, min(start + _ROWS, len(dataset))))
-            keys = batch[KEY][~batch[PAD]] if padded else batch[KEY]
-            yield pa.table({"key": _binary(keys), "split": pa.repeat(pa.scalar(split), len(keys))})
+        return pa.concat_tables(
+            pa.table({"key": batch[KEY], "split": pa.repeat(pa.scalar(split), batch.num_rows)})
+            for split, batch in self._samples([])
+        )
 
     def values(self, names: Sequence[str]) -> pa.Table:
         """The key of every sample, and a hash of its stored values in `names`; pads left out."""
-        storage, schema = open_storage(self.url), self.manifest.content.dataset_schema
-        pieces = []
-        for part in parts_of(read_index(storage, self.name, self.manifest)):
+        return pa.concat_tables(
+            pa.table({"key": batch[KEY], "value": _binary(sample_keys([key_column(batch[n]) for n in names], batch.num_rows))})
+            for _, batch in self._samples(names)
+        )
+
+    def _samples(self, names: Sequence[str]) -> Iterator[tuple[str, pa.RecordBatch]]:
+        """The split of samples, and their keys and stored values."""
+        schema = self.manifest.content.dataset_schema
+        for part in parts_of(read_index(open_storage(self.url), self.name, self.manifest)):
             files = part_files(self.url, self.name, part.name, part.digest.bytes)
             for batch in stored_samples(files, 0, schema, [*names, KEY]):
-                hashes = sample_keys([key_column(batch[name]) for name in names], batch.num_rows)
-                pieces.append(pa.table({"key": batch[KEY], "value": _binary(hashes)}))
-        return pa.concat_tables(pieces)
+                yield part.split, batch
 
 
 def diff(before: str, after: str, *, version: str = "latest", to: str = "latest", values: bool = False) -> Difference:

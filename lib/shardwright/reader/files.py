@@ -15,9 +15,7 @@ import pyarrow.parquet as pq
 from shardwright.errors import CorruptError, StorageError
 from shardwright.reader.catalog import Parts
 from shardwright.storage import Storage, open_storage
-
-_GAP_BYTES = 4096
-"""A smaller gap between two wanted stretches of a remote file is read along: cheaper than another request."""
+from shardwright.storage.readahead import HeldRanges, Traffic
 
 
 class VersionFiles:
@@ -71,27 +69,16 @@ class VersionFiles:
             found = self._addresses[parts]
         return found
 
-    def spans(self, part: int, starts: npt.NDArray[np.int64], stops: npt.NDArray[np.int64]) -> list[memoryview]:
-        """The bytes [start, stop) of each span of a part, in the order asked for; neighbours are fetched in one request.
-
-        Spans have to lie inside the part. Raises CorruptError when it is missing, or not as long as it was published.
-        """
+    def fetch(self, part: int, start: int, stop: int) -> bytes:
+        """The bytes [start, stop) of a part, in one request. Raises CorruptError when it is missing or ends before that."""
         name = self.parts.name[part]
-        if self.local:
-            whole = memoryview(self.map(part)).cast("B")
-            return [whole[start:stop] for start, stop in zip(starts.tolist(), stops.tolist(), strict=True)]
-        order = np.argsort(starts, kind="stable")
-        begins, ends = starts[order], np.maximum.accumulate(stops[order])
-        cut = np.flatnonzero(begins[1:] - ends[:-1] > _GAP_BYTES) + 1
-        first = np.concatenate([[0], cut]).astype(np.int64)
-        last = np.concatenate([cut, [len(order)]]).astype(np.int64) - 1
-        requests = list(zip(begins[first].tolist(), ends[last].tolist(), strict=True))
         with self.clear_errors(name):
-            fetched = [memoryview(data) for data in self.storage.ranges(f"{self.version}/{name}", requests)]
-        request = np.searchsorted(begins[first], starts, side="right") - 1
-        shift = begins[first][request]
-        places = zip(request.tolist(), (starts - shift).tolist(), (stops - shift).tolist(), strict=True)
-        return [fetched[number][start:stop] for number, start, stop in places]
+            (data,) = self.storage.ranges(f"{self.version}/{name}", [(start, stop)])
+        return data
+
+    def hold(self, limit: int, traffic: Traffic | None = None) -> HeldRanges:
+        """Byte ranges of remote parts, at most `limit` bytes of them at a time, or one batch; counted in `traffic`."""
+        return HeldRanges(self.fetch, gap=self.storage.gap_bytes, limit=limit, traffic=traffic)
 
     def side_file(self, name: str) -> bytes | pa.Buffer:
         """The bytes of a side file, mapped where local. Raises CorruptError when it is missing."""
@@ -101,21 +88,25 @@ class VersionFiles:
             with pa.memory_map(str(path)) as file:
                 return file.read_buffer()
 
-    def parquet(self, part: int) -> pq.ParquetFile:
-        """A part as Parquet, page checksums verified. Raises CorruptError."""
+    def parquet(self, part: int, metadata: pq.FileMetaData | None = None, held: HeldRanges | None = None) -> pq.ParquetFile:
+        """A part as Parquet, page checksums verified; its footer is read unless `metadata` is given. Raises CorruptError."""
         try:
-            return pq.ParquetFile(self.source(part), page_checksum_verification=True)
+            return pq.ParquetFile(self.source(part, held), metadata=metadata, page_checksum_verification=True)
         except pa.ArrowException as error:
             raise CorruptError(f"{self.path(self.parts.name[part])}: not a Parquet file ({error}); copy it again") from error
 
-    def source(self, part: int) -> pa.NativeFile:
-        """A part as pyarrow reads files; a remote one by ranges. Raises CorruptError when it is missing, or of another size."""
+    def source(self, part: int, held: HeldRanges | None = None) -> pa.NativeFile:
+        """A part as pyarrow reads files; a remote one by ranges, of which some may be `held`.
+
+        Raises CorruptError when it is missing, or of another size (not asked again where ranges of it are held).
+        """
         name = self.parts.name[part]
         if self.local:
             return pa.BufferReader(self.map(part))
-        with self.clear_errors(name):
-            self._check_size(name, self.storage.size(f"{self.version}/{name}"), self.parts.bytes[part])
-        return pa.PythonFile(_RangeFile(self, name, self.parts.bytes[part]), mode="r")
+        if held is None:
+            with self.clear_errors(name):
+                self._check_size(name, self.storage.size(f"{self.version}/{name}"), self.parts.bytes[part])
+        return pa.PythonFile(_RangeFile(self, part, held), mode="r")
 
     def _check_size(self, name: str, found: int, expected: int) -> None:
         if found != expected:
@@ -143,8 +134,9 @@ class VersionFiles:
 class _RangeFile(io.RawIOBase):
     """A remote part as a file object, so that pyarrow fetches the footer and the column chunks it needs, nothing else."""
 
-    def __init__(self, files: VersionFiles, name: str, size: int) -> None:
-        self._files, self._name, self._size, self._position = files, name, size, 0
+    def __init__(self, files: VersionFiles, part: int, held: HeldRanges | None) -> None:
+        self._read = files.fetch if held is None else held.read
+        self._part, self._size, self._position = part, files.parts.bytes[part], 0
 
     def readable(self) -> bool:
         return True
@@ -163,7 +155,6 @@ class _RangeFile(io.RawIOBase):
         stop = self._size if size < 0 else min(self._position + size, self._size)
         if stop <= self._position:
             return b""
-        with self._files.clear_errors(self._name):
-            (data,) = self._files.storage.ranges(f"{self._files.version}/{self._name}", [(self._position, stop)])
+        data = self._read(self._part, self._position, stop)
         self._position = stop
         return data

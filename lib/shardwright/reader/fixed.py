@@ -10,9 +10,11 @@ import numpy.typing as npt
 
 from shardwright.codecs import decode_block
 from shardwright.format.layout import Column
+from shardwright.reader.ahead import Units
 from shardwright.reader.catalog import Extents
 from shardwright.reader.files import VersionFiles
 from shardwright.schema import Field
+from shardwright.storage.readahead import HeldRanges, Spans
 
 I64 = npt.NDArray[np.int64]
 
@@ -22,6 +24,8 @@ _ADDRESSES = 2**48 - _LOWEST
 _WIDE_BYTES = 2**14
 """From here on copying value by value costs no more, and NumPy can't describe the view: its bytes would pass 2^63."""
 _TOUCH_BYTES = 512
+_SMALL_BYTES = 512
+"""Up to here a request for a value costs many times what its bytes do."""
 _UNMAPPED = np.int64(-(2**63))
 
 
@@ -49,18 +53,9 @@ class LocalFixedColumn:
         addresses: I64 = bases + indexes * self._column.stride
         return addresses
 
-    def fetch(self, located: I64) -> npt.NDArray[Any]:
+    def fetch(self, located: I64, held: HeldRanges | None) -> npt.NDArray[Any]:  # noqa: ARG002 - the protocol's
         """The values' bytes, of shape (n,) as one void each, or (n, width)."""
-        if self._width < _WIDE_BYTES:
-            if self._width > _TOUCH_BYTES:
-                _memory(1)[located]  # the first bytes alone: their cache and page-table misses overlap, 5 % faster in all
-            values: npt.NDArray[Any] = _memory(self._width)[located]
-            return values
-        out = np.empty((len(located), self._width), np.uint8)
-        memory = _memory(1)
-        for row, address in enumerate(located.tolist()):
-            out[row] = memory[address : address + self._width]
-        return out
+        return _gather(located, self._width)
 
     def decode(self, fetched: npt.NDArray[Any]) -> dict[str, npt.NDArray[Any]]:
         """The typed array."""
@@ -74,26 +69,38 @@ class LocalFixedColumn:
 
 
 class RemoteFixedColumn:
-    """Values of remote parts, by ranges; neighbours are fetched together."""
+    """Values of remote parts, by ranges."""
 
     def __init__(self, column: Column, field: Field | None, extents: Extents, files: VersionFiles) -> None:
         self._column, self._extents, self._files, self._values = column, extents, files, Values(column, field)
 
     def locate(self, indexes: I64, row_groups: I64) -> I64:
-        """The extent of each value, and its first byte: shape (n, 2)."""
-        known, extents = self._extents, self._extents.find(indexes, row_groups)
-        return np.stack([extents, known.offset[extents] + (indexes - known.first[extents]) * known.stride], axis=1)
+        """The index and the extent of each value: shape (n, 2)."""
+        return np.stack([indexes, self._extents.find(indexes, row_groups)], axis=1)
 
-    def fetch(self, located: I64) -> npt.NDArray[Any]:
-        """The values' bytes, shape (n, width)."""
-        parts = self._extents.part[located[:, 0]]
-        starts, stops = located[:, 1] + len(self._column.header), located[:, 1] + self._column.stride
-        out = np.empty((len(located), self._column.stride - len(self._column.header)), np.uint8)
-        for part in np.unique(parts).tolist():
-            rows = np.flatnonzero(parts == part)
-            for row, data in zip(rows.tolist(), self._files.spans(part, starts[rows], stops[rows]), strict=True):
-                out[row] = np.frombuffer(data, np.uint8)
-        return out
+    def needs(self, located: I64, units: Units) -> Spans:
+        """Where the unit of each value lies; many small values, a page of them, cost as much to fetch as one."""
+        indexes, extents = located[:, 0], located[:, 1]
+        first, stop = units.of(indexes)
+        begin = self._extents.first[extents]
+        page = units.page_bytes // self._column.stride if self._column.stride <= _SMALL_BYTES else 1
+        if page > 1:
+            page_first = begin + (indexes - begin) // page * page
+            wider = page > stop - first
+            first, stop = np.where(wider, page_first, first), np.where(wider, page_first + page, stop)
+        return self._spans(extents, np.maximum(first, begin), np.minimum(stop, begin + self._extents.count[extents]))
+
+    def fetch(self, located: I64, held: HeldRanges | None) -> npt.NDArray[Any]:
+        """The values' bytes, of shape (n,) as one void each, or (n, width)."""
+        assert held is not None
+        indexes, extents = located[:, 0], located[:, 1]
+        begins = held.addresses(self._spans(extents, indexes, indexes + 1)) - _LOWEST
+        return _gather(begins + len(self._column.header), self._column.stride - len(self._column.header))
+
+    def _spans(self, extents: I64, first: I64, stop: I64) -> Spans:
+        known, stride = self._extents, self._column.stride
+        base = known.offset[extents] - known.first[extents] * stride
+        return Spans(known.part[extents], base + first * stride, base + stop * stride)
 
     def decode(self, fetched: npt.NDArray[Any]) -> dict[str, npt.NDArray[Any]]:
         """The typed array."""
@@ -121,6 +128,20 @@ class Values:
             return self._decode(data.view(np.uint8).reshape(len(data), self._width))
         values = data.view(self._stored).reshape(len(data), *self._shape)
         return values if self._stored == self._dtype else values.astype(self._dtype)
+
+
+def _gather(places: I64, width: int) -> npt.NDArray[Any]:
+    """The `width` bytes at each of the addresses _LOWEST + `places`, of shape (n,) as one void each, or (n, width)."""
+    if width < _WIDE_BYTES:
+        if width > _TOUCH_BYTES:
+            _memory(1)[places]  # the first bytes alone: their cache and page-table misses overlap, 5 % faster in all
+        values: npt.NDArray[Any] = _memory(width)[places]
+        return values
+    out = np.empty((len(places), width), np.uint8)
+    memory = _memory(1)
+    for row, place in enumerate(places.tolist()):
+        out[row] = memory[place : place + width]
+    return out
 
 
 @functools.cache

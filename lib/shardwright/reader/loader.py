@@ -7,6 +7,7 @@ import functools
 import logging
 import time
 from collections.abc import Iterable, Iterator
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -18,16 +19,18 @@ from shardwright.errors import DecodeError, StateError, WorldError
 from shardwright.format.layout import PAD
 from shardwright.order import Batches, EpochOrder, LoaderState, World
 from shardwright.order.sampling import describe_sampling
+from shardwright.reader.ahead import Memory, read_ahead, share_memory, stored_bytes
 from shardwright.reader.arrow import arrow_table
 from shardwright.reader.columns import Batch
 from shardwright.reader.damage import damaged_rows, read_located
 from shardwright.reader.normalise import inverse, normalising
 from shardwright.reader.options import LoaderOptions, Metrics
 from shardwright.reader.sampling import open_sampler
+from shardwright.storage.readahead import HeldRanges, Spans, Traffic
 from shardwright.transforms import Normalise
 
 if TYPE_CHECKING:
-    from shardwright.reader.dataset import Dataset
+    from shardwright.reader.dataset import Dataset, Source
 
 _log = logging.getLogger(__name__)
 I64 = npt.NDArray[np.int64]
@@ -72,11 +75,16 @@ class Loader(Iterable[Batch]):
         elif options.shuffle == "window" and (order_by := dataset.manifest.content.plan.order_by):
             _warn_of_window(self._plan.content_id, order_by)
         self._position = (0, 0)
-        self._metrics = Metrics()
+        self._metrics, self._traffic = Metrics(), Traffic()
         self._normalising = normalising(dataset, options.normalise)
         self._normalise = {name: Normalise(*transform.affine()) for name, transform in self._normalising.items()}
         if options.node_local:
             _check_node_local(dataset, options.world)
+        self._source: Source = dataset.source
+        self._memory: Memory | None = None
+        if not dataset.source.columns.files.local:
+            self._memory = self._share_memory()
+            self._source = dataclasses.replace(dataset.source, cache_bytes=self._memory.cache)
         if options.epochs != 0 and len(self) == 0:
             raise WorldError(
                 f"{len(dataset)} samples, {options.world.size} ranks, batch size {options.batch_size}: an epoch has no batch "
@@ -149,7 +157,11 @@ class Loader(Iterable[Batch]):
 
     def metrics(self) -> Metrics:
         """What has been done so far: a copy."""
-        return dataclasses.replace(self._metrics, seconds=dict(self._metrics.seconds))
+        traffic = self._traffic
+        return dataclasses.replace(
+            self._metrics, seconds=dict(self._metrics.seconds), requests=traffic.requests, fetched_bytes=traffic.bytes,
+            held_bytes=traffic.held_bytes,
+        )  # fmt: skip
 
     def _state(self, epoch: int, samples_consumed: int) -> LoaderState:
         options, plan = self.options, self._plan
@@ -175,31 +187,60 @@ class Loader(Iterable[Batch]):
     def _rest_of_epoch(self) -> Iterator[Batch]:
         epoch, consumed = position = self._position
         batches = self._batches(consumed)
+        with self._hold() as held:
+            for number, (draw, rows) in enumerate(self._located(epoch, batches, held)):
+                if self._position != position:
+                    raise RuntimeError("this loader was iterated elsewhere, or its state was changed, during the iteration")
+                batch = self._read(epoch, draw, rows, held)
+                after = batches.consumed_after(number)
+                self._position = position = (epoch + 1, 0) if after is None else (epoch, after)
+                if after is None:
+                    self._metrics.dropped += batches.dropped
+                yield batch
+        if not len(batches):  # fewer samples than ranks were left
+            self._metrics.dropped += batches.dropped
+            self._position = epoch + 1, 0
+
+    def _hold(self) -> AbstractContextManager[HeldRanges | None]:
+        """What is fetched ahead of remote parts; None where parts are local."""
+        return nullcontext() if self._memory is None else self._source.columns.files.hold(self._memory.held, self._traffic)
+
+    def _located(self, epoch: int, batches: Batches, held: HeldRanges | None) -> Iterator[tuple[_Draw, slice]]:
+        """The batches to read; of remote parts their bytes are asked for before."""
+        found = self._draws(epoch, batches)
+        if held is None or self._memory is None:
+            return found
+        columns, units, most = self._source.columns, self._memory.units, self._memory.held // 4
+
+        def needs(batch: tuple[_Draw, slice]) -> Spans:
+            draw, rows = batch
+            return columns.needs([places[rows] for places in draw.located], units, most)
+
+        return read_ahead(found, needs, held)
+
+    def _draws(self, epoch: int, batches: Batches) -> Iterator[tuple[_Draw, slice]]:
         size = self.options.batch_size
         chunk = size * max(1, _SAMPLES_AT_ONCE // size)
-        count = len(batches)
-        for number in range(count):
+        for number in range(len(batches)):
             start = number * size % chunk
             if start == 0:
                 draw = self._draw(epoch, batches, number * size, number * size + chunk)
-            if self._position != position:
-                raise RuntimeError("this loader was iterated elsewhere, or its state was changed, during the iteration")
-            batch = self._read(epoch, draw, slice(start, start + size))
-            after = batches.consumed_after(number)
-            self._position = position = (epoch + 1, 0) if after is None else (epoch, after)
-            if after is None:
-                self._metrics.dropped += batches.dropped
-            yield batch
-        if not count:  # fewer samples than ranks were left
-            self._metrics.dropped += batches.dropped
-            self._position = epoch + 1, 0
+            yield draw, slice(start, start + size)
+
+    def _share_memory(self) -> Memory:
+        dataset, options, files = self.dataset, self.options, self._source.columns.files
+        return share_memory(
+            options.memory_limit_bytes, dataset.source.catalog, self._plan, options.world, batch_size=options.batch_size,
+            sample_bytes=stored_bytes(dataset.source.catalog, dataset.source.names), gap=files.storage.gap_bytes,
+            whole=dataset.whole,
+        )  # fmt: skip
 
     def _draw(self, epoch: int, batches: Batches, start: int, stop: int) -> _Draw:
         """This rank's samples number `start` to `stop`."""
         began = time.perf_counter()
         positions, padded = batches.positions(start, stop)
         indexes = self._indexes(epoch, positions)
-        located = self.dataset.source.columns.locate(indexes)
+        located = self._source.columns.locate(indexes)
         self._metrics.seconds["order"] += time.perf_counter() - began
         return _Draw(positions=positions, indexes=indexes, located=located, padded=padded)
 
@@ -209,10 +250,10 @@ class Loader(Iterable[Batch]):
             return self.dataset.at(EpochOrder(self._plan, epoch), positions)
         return self.dataset.on_disk(self._sampler(epoch, positions))
 
-    def _read(self, epoch: int, draw: _Draw, rows: slice) -> Batch:
-        columns, seconds, began = self.dataset.source.columns, self._metrics.seconds, time.perf_counter()
+    def _read(self, epoch: int, draw: _Draw, rows: slice, held: HeldRanges | None) -> Batch:
+        columns, seconds, began = self._source.columns, self._metrics.seconds, time.perf_counter()
         try:
-            fetched = columns.fetch([places[rows] for places in draw.located])
+            fetched = columns.fetch([places[rows] for places in draw.located], held)
             fetch_end = time.perf_counter()
             batch = columns.decode(fetched)
         except DecodeError:
@@ -235,7 +276,7 @@ class Loader(Iterable[Batch]):
 
     def _read_damaged(self, epoch: int, positions: I64, indexes: I64) -> Batch:
         """The batch with substitutes for what can't be decoded, or the error that names it."""
-        source = self.dataset.source
+        source = self._source
         indexes = indexes.copy()
         if self.options.on_error == "replace":
             for row, problem in damaged_rows(source, indexes).items():
@@ -246,7 +287,7 @@ class Loader(Iterable[Batch]):
         """The sample on disk that takes the place of the one at `position`: a pure function of (seed, epoch, position)."""
         metrics = self._metrics
         for index in self._indexes(epoch, self._plan.substitutes(epoch, position, _TRIES)):
-            if not damaged_rows(self.dataset.source, np.array([index])):
+            if not damaged_rows(self._source, np.array([index])):
                 metrics.replaced += 1
                 metrics.replaced_first = (*metrics.replaced_first, problem)[:_NAMED]
                 if metrics.replaced % _LOG_EVERY == 1:

@@ -31,6 +31,7 @@ class LoaderOptions:
     on_error: OnError
     sampling: Sampling | None
     samples_per_epoch: int | None
+    memory_limit_bytes: int
 
     def __post_init__(self) -> None:
         window, epochs, per_epoch = self.window_blocks, self.epochs, self.samples_per_epoch
@@ -42,6 +43,7 @@ class LoaderOptions:
             f"window_blocks: expected at least 1, found {window!r}": window is None or window >= 1,
             f"last: expected short, drop or pad, found {self.last!r}": self.last in ("short", "drop", "pad"),
             f"epochs: expected at least 0, found {epochs!r}": epochs is None or epochs >= 0,
+            f"memory_limit_bytes: expected at least 1, found {self.memory_limit_bytes!r}": self.memory_limit_bytes >= 1,
             f"on_error: expected raise or replace, found {self.on_error!r}": self.on_error in ("raise", "replace"),
             f"sampling: expected sw.Balanced(…) or sw.Weighted(…), found {self.sampling!r}": known,
             f"samples_per_epoch: expected at least 1, found {per_epoch!r}": per_epoch is None or per_epoch >= 1,
@@ -68,6 +70,12 @@ class Metrics:
     replaced_first: tuple[str, ...] = ()
     """The first few of them: where, and why."""
     bytes: int = 0
+    requests: int = 0
+    """Ranges of remote parts that were fetched: of the epoch's values, not of footers and side files."""
+    fetched_bytes: int = 0
+    """What they held, gaps and what was not needed included."""
+    held_bytes: int = 0
+    """The most bytes of them that were on their way, or in memory, at a time."""
     seconds: dict[str, float] = dataclasses.field(
         default_factory=lambda: {"order": 0.0, "fetch": 0.0, "decode": 0.0, "transform": 0.0}
     )

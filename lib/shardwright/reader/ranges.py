@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -10,9 +12,12 @@ import numpy.typing as npt
 from shardwright.codecs import decode_value, npy_header
 from shardwright.errors import CorruptError
 from shardwright.format.batch import stack
+from shardwright.reader.ahead import Units
+from shardwright.reader.cache import RecentlyUsed
 from shardwright.reader.catalog import Catalog
 from shardwright.reader.files import VersionFiles
 from shardwright.schema import Field
+from shardwright.storage.readahead import HeldRanges, Spans
 
 I64 = npt.NDArray[np.int64]
 
@@ -20,34 +25,60 @@ I64 = npt.NDArray[np.int64]
 class RangesColumn:
     """The values of `field`, decoded one by one."""
 
-    def __init__(self, field: Field, catalog: Catalog, files: VersionFiles) -> None:
-        self._field, self._parts, self._files = field, catalog.parts, files
-        self._ranges: dict[int, I64] = {}
+    def __init__(self, field: Field, catalog: Catalog, files: VersionFiles, cache: RecentlyUsed) -> None:
+        self._field, self._parts, self._groups, self._files, self._cache = (
+            field,
+            catalog.parts,
+            catalog.row_groups,
+            files,
+            cache,
+        )
 
-    def locate(self, indexes: I64, row_groups: I64) -> I64:  # noqa: ARG002 - the protocol's
-        """The index itself."""
-        return indexes
+    def locate(self, indexes: I64, row_groups: I64) -> I64:
+        """The index and the row group of each value: shape (n, 2)."""
+        return np.stack([indexes, row_groups], axis=1)
 
-    def fetch(self, located: I64) -> list[memoryview]:
-        """The stored bytes of each value."""
-        parts = np.searchsorted(self._parts.first, located, side="right") - 1
-        out: list[memoryview] = [memoryview(b"")] * len(located)
-        for part in np.unique(parts).tolist():
-            rows = np.flatnonzero(parts == part)
-            starts, stops = self._ranges_of(part)[:, located[rows] - self._parts.first[part]]
-            for row, data in zip(rows.tolist(), self._files.spans(part, starts, stops), strict=True):
-                out[row] = data
+    def needs(self, located: I64, units: Units) -> Spans:
+        """Where the unit of each value lies: in a row group all values of the field lie together, in their order."""
+        indexes, groups = located[:, 0], located[:, 1]
+        first, stop = units.of(indexes)
+        begin = self._groups.first[groups]
+        first, stop = np.maximum(first, begin), np.minimum(stop, begin + self._groups.samples[groups])
+        parts = self._groups.part[groups]
+        starts, _ = self._ranges_of(parts, first)
+        _, stops = self._ranges_of(parts, stop - 1)
+        return Spans(parts, starts, np.maximum(starts, stops))
+
+    def fetch(self, located: I64, held: HeldRanges | None) -> list[memoryview]:
+        """The stored bytes of each value; of remote ones a copy, since a view would keep all in memory that came with it."""
+        indexes, parts = located[:, 0], self._groups.part[located[:, 1]]
+        starts, stops = self._ranges_of(parts, indexes)
+        if held is not None:
+            return [memoryview(bytes(view)) for view in held.views(Spans(parts, starts, stops))]
+        out = [memoryview(b"")] * len(located)
+        for part, rows in by_part(parts):
+            whole = memoryview(self._files.map(part)).cast("B")
+            for row, start, stop in zip(rows.tolist(), starts[rows].tolist(), stops[rows].tolist(), strict=True):
+                out[row] = whole[start:stop]
         return out
 
     def decode(self, fetched: list[memoryview]) -> dict[str, npt.NDArray[Any]]:
         """One array where all shapes are declared, else an object array of arrays."""
         return {self._field.name: stack(self._field, [decode_value(self._field, data) for data in fetched])}
 
-    def _ranges_of(self, part: int) -> I64:
-        """First and past-the-end byte of each of a part's values, int64 (2, samples)."""
-        if part not in self._ranges:
-            self._ranges[part] = self._read_ranges(part)
-        return self._ranges[part]
+    def _ranges_of(self, parts: I64, indexes: I64) -> tuple[I64, I64]:
+        """First and past-the-end byte of each value."""
+        starts, stops = np.empty_like(indexes), np.empty_like(indexes)
+        if not self._files.local:
+            keys = [(part, self._field.name) for part in np.unique(parts).tolist()]
+            self._cache.prepare(keys, lambda key: self._read_ranges(key[0]), self._memory)
+        for part, rows in by_part(parts):
+            known = self._cache.get((part, self._field.name), functools.partial(self._read_ranges, part), self._memory)
+            starts[rows], stops[rows] = known[:, indexes[rows] - self._parts.first[part]]
+        return starts, stops
+
+    def _memory(self, ranges: I64) -> int:
+        return 0 if self._files.local else ranges.nbytes  # a local side file is mapped
 
     def _read_ranges(self, part: int) -> I64:
         directory, _, file = self._parts.name[part].rpartition("/")
@@ -63,3 +94,9 @@ class RangesColumn:
         if samples and (ranges.min() < 0 or ranges.max() > self._parts.bytes[part] or (ranges[1] < ranges[0]).any()):
             raise CorruptError(f"{self._files.path(name)}: byte ranges outside of the part; copy both files again")
         return ranges
+
+
+def by_part(parts: I64) -> Iterator[tuple[int, I64]]:
+    """Each part that occurs, ascending, and the rows where it does."""
+    for part in np.unique(parts).tolist():
+        yield part, np.flatnonzero(parts == part)

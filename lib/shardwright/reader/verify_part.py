@@ -13,13 +13,13 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from shardwright.codecs import npy_header
-from shardwright.errors import ShardwrightError, StorageError
+from shardwright.errors import CorruptError, ShardwrightError, StorageError
 from shardwright.format import layout
 from shardwright.format.index import Extent
 from shardwright.format.manifest import Content, FileDigest, Statistics
 from shardwright.reader.stored import part_files, stored_samples
 from shardwright.schema import Schema
-from shardwright.storage import Storage, open_storage
+from shardwright.storage import Storage
 
 _PIECE_BYTES = 8 * 2**20
 _MAGIC_BYTES = 8
@@ -93,7 +93,7 @@ class PartCheck:
 class CheckPart:
     """Everything that is checked of one part. It is small and travels to executors."""
 
-    url: str
+    storage: Storage
     version: str
     content: Content
     collector: Callable[[Content], Collector] | None
@@ -101,7 +101,7 @@ class CheckPart:
 
     def __call__(self, part: PartRows) -> PartCheck:
         """Compare the part. Raises StorageError when the file system refuses."""
-        storage = open_storage(self.url)
+        storage = self.storage
         found = {file.name: list(check_file(storage, self.version, file)) for file in part.files}
         problems = [problem for lines in found.values() for problem in lines]
         statistics = None
@@ -119,31 +119,42 @@ class CheckPart:
         if self.collector is None or part.split != self.content.statistics.split:
             return None
         collected, schema = self.collector(self.content), self.content.dataset_schema
-        files = part_files(self.url, self.version, part.name, part.digest.bytes)
+        files = part_files(self.storage.url, self.version, part.name, part.digest.bytes)
         for batch in stored_samples(files, 0, schema, schema.names):
             collected.update({name: batch[name] for name in schema.names})
         return collected.to_json()
 
 
 def check_file(storage: Storage, version: str, expected: FileDigest) -> Iterator[str]:
-    """Existence, bytes and sha256. Raises StorageError when the file system refuses."""
+    """Existence, bytes and sha256. A file that is there but can't be read is damaged like any other.
+
+    Raises StorageError when the file system refuses.
+    """
     name = f"{version}/{expected.name}"
     try:
         found = storage.size(name)
-        if found != expected.bytes:
-            yield f"{expected.name}: expected {expected.bytes} bytes, found {found}"
-        elif (digest := _sha256(storage, name, found)) != expected.sha256:
-            yield f"{expected.name}: expected sha256 {expected.sha256}, found {digest}"
     except FileNotFoundError:
         yield f"{expected.name}: missing"
+        return
     except OSError as error:
         raise StorageError(f"can't read {storage.url}/{name}: {error}") from error
+    if found != expected.bytes:
+        yield f"{expected.name}: expected {expected.bytes} bytes, found {found}"
+        return
+    try:
+        digest = sha256_of(storage, name)
+    except (OSError, CorruptError) as error:
+        yield f"{expected.name}: can't be read ({error})"
+        return
+    if digest != expected.sha256:
+        yield f"{expected.name}: expected sha256 {expected.sha256}, found {digest}"
 
 
-def _sha256(storage: Storage, name: str, size: int) -> str:
+def sha256_of(storage: Storage, name: str) -> str:
+    """The sha256 of a file, read once from its beginning to its end."""
     digest = hashlib.sha256()
-    for start in range(0, size, _PIECE_BYTES):
-        for piece in storage.ranges(name, [(start, min(start + _PIECE_BYTES, size))]):
+    with storage.open(name) as file:
+        while piece := file.read(_PIECE_BYTES):
             digest.update(piece)
     return digest.hexdigest()
 

@@ -17,7 +17,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from shardwright.errors import DecodeError, PredicateError
+from shardwright.errors import DecodeError, PredicateError, StorageError
 from shardwright.format.layout import column
 from shardwright.reader.files import VersionFiles
 from shardwright.reader.predicate import parse_predicate, scalar_fields, show_fields
@@ -100,6 +100,8 @@ class _Scan:
             table = fragment.to_table(schema=self.schema, columns={"selected": self.expression})
         except pa.ArrowException as error:
             raise PredicateError(f"{where}: {self.expression} can't be evaluated ({error})") from error
+        except StorageError:
+            raise
         except OSError as error:
             raise DecodeError(f"{where}: {self.expression} can't be evaluated ({error}); copy the file again") from error
         rows = pc.fill_null(table["selected"], False).to_numpy()

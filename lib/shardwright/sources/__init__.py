@@ -17,6 +17,7 @@ from shardwright.sources.csv import CsvOptions, open_csv
 from shardwright.sources.files import Paths, find_files
 from shardwright.sources.idx import open_idx
 from shardwright.sources.images import ImagesOptions, open_images
+from shardwright.sources.inputs import open_input
 from shardwright.sources.jsonl import open_jsonl
 from shardwright.sources.lines import TextOptions
 from shardwright.sources.npy import NpyOptions, open_npy, open_npz
@@ -37,6 +38,7 @@ __all__ = [
     "Source",
     "Task",
     "check_format",
+    "open_input",
     "open_source",
 ]
 

@@ -1,4 +1,4 @@
-"""Arrays in files whose rows are samples: sets of files or members, one a field, read in row ranges from memory maps."""
+"""Arrays in files whose rows are samples: sets of files or members, one a field; read in row ranges, local ones mapped."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import math
 import zipfile
 import zlib
 from collections.abc import Iterator, Sequence
-from contextlib import AbstractContextManager, closing
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -19,7 +19,7 @@ from shardwright.format.layout import sample_type
 from shardwright.schema import Field, Schema
 from shardwright.sources.base import BATCH_BYTES, InputFile, Task
 from shardwright.sources.columns import Asked, declare
-from shardwright.sources.files import check_unchanged
+from shardwright.sources.inputs import check_unchanged, open_arrow, open_input
 
 _SOURCE_BYTES = 64
 """What a row of the `_source` column takes, about."""
@@ -61,9 +61,9 @@ class ArrayFile:
         return f"{self.dtype} {self.shape}"
 
     @property
-    def compressed(self) -> bool:
-        """Whether it has to be read from the beginning."""
-        return self.gzipped or self.member is not None
+    def streamed(self) -> bool:
+        """Whether it has to be read from the beginning: what is compressed, and Fortran order that can't be mapped."""
+        return self.gzipped or self.member is not None or (self.fortran and self.file.remote)
 
     @property
     def arrow_type(self) -> pa.DataType:
@@ -80,14 +80,12 @@ class ArrayFile:
         kind = np.dtype(self.stored)
         little = kind.newbyteorder("<") == kind
         aligned = bool(self.shape) or self.offset % kind.itemsize == 0
-        return (
-            not self.compressed and not self.fortran and little and aligned and kind.kind in ("iufb" if self.shape else "iuf")
-        )
+        return not self.streamed and not self.fortran and little and aligned and kind.kind in ("iufb" if self.shape else "iuf")
 
 
 @dataclass
 class ArraySource:
-    """Sets of arrays, one a field, one set after the other. Rows of plain files are memory-mapped and never copied."""
+    """Sets of arrays, one a field, one set after the other. Rows of plain local files are memory-mapped and never copied."""
 
     schema: Schema
     files: tuple[InputFile, ...]
@@ -96,9 +94,10 @@ class ArraySource:
 
     @property
     def addressable(self) -> bool:
-        """Where all values are kept as they lie there: not compressed, not turned to little-endian or C order."""
+        """Where all files are local and values kept as they lie there: neither compressed nor turned to another byte order."""
         types = {field.name: sample_type(field) for field in self.schema}
-        return all(member.in_place and member.arrow_type == types[member.field] for members in self.sets for member in members)
+        every = [member for members in self.sets for member in members]
+        return all(not one.file.remote and one.in_place and one.arrow_type == types[one.field] for one in every)
 
     def unit(self, number: int) -> pa.RecordBatch:
         """One set of plain files as memory maps. Raises InputError when a file was changed since it was opened."""
@@ -112,11 +111,11 @@ class ArraySource:
         return pa.RecordBatch.from_arrays(arrays, names=list(self.schema.names))
 
     def tasks(self, task_bytes: int) -> list[Task]:
-        """Row ranges of plain files; a set with a compressed file, which can't be entered in the middle, is one task."""
+        """Row ranges of plain files; a set with one that can't be entered in the middle is one task."""
         out = []
         for members in self.sets:
             count, width = members[0].count, sum(member.width for member in members)
-            rows = count if any(member.compressed for member in members) else max(1, task_bytes // max(width, 1))
+            rows = count if any(member.streamed for member in members) else max(1, task_bytes // max(width, 1))
             files = tuple(dict.fromkeys(member.file for member in members))
             out += [
                 Task(files=files, start=start, stop=min(start + rows, count), bytes=(min(start + rows, count) - start) * width)
@@ -222,9 +221,9 @@ def _promise(found: ArrayFile) -> str:
 
 
 def _values(member: ArrayFile, task: Task, rows: int) -> Iterator[pa.Array]:
-    """The values of rows [start, stop), `rows` at a time; of plain files without a copy."""
+    """The values of rows [start, stop), `rows` at a time; of plain local files without a copy."""
     ranges = [(start, min(rows, task.stop - start)) for start in range(task.start, task.stop, rows)]
-    if member.compressed:
+    if member.streamed:
         yield from _streamed(member, ranges)
     elif member.fortran:
         shape = (member.count, *member.shape)
@@ -232,14 +231,14 @@ def _values(member: ArrayFile, task: Task, rows: int) -> Iterator[pa.Array]:
         for start, count in ranges:
             yield _array(member, pa.py_buffer(np.ascontiguousarray(mapped[start : start + count])), count)
     else:
-        with pa.memory_map(member.file.path) as stream:
+        with open_arrow(member.file, mapped=True) as stream:
             stream.seek(member.offset + task.start * member.width)
             for _, count in ranges:
                 yield _array(member, stream.read_buffer(count * member.width), count)
 
 
 def _streamed(member: ArrayFile, ranges: Sequence[tuple[int, int]]) -> Iterator[pa.Array]:
-    """The values of a compressed array, all of it."""
+    """The values of an array that is read from the beginning, all of it."""
     done = 0
     whole = b""
     try:
@@ -269,10 +268,18 @@ def _rows_first(member: ArrayFile, data: bytes) -> bytes:
     return np.ndarray((member.count, *member.shape), member.stored, data, order="F").tobytes()
 
 
-def _open(member: ArrayFile) -> AbstractContextManager[Any]:
-    if member.member is None:
-        return closing(pa.CompressedInputStream(pa.memory_map(member.file.path), "gzip"))
-    return zipfile.ZipFile(member.file.path).open(member.member)
+@contextmanager
+def _open(member: ArrayFile) -> Iterator[Any]:
+    if member.gzipped:
+        with pa.CompressedInputStream(open_arrow(member.file, mapped=True), "gzip") as stream:
+            yield stream
+        return
+    with open_input(member.file) as raw:
+        if member.member is None:
+            yield raw
+        else:
+            with zipfile.ZipFile(raw) as archive, archive.open(member.member) as stream:
+                yield stream
 
 
 def _array(member: ArrayFile, buffer: pa.Buffer, count: int) -> pa.Array:

@@ -21,8 +21,8 @@ import pyarrow as pa
 
 from shardwright.errors import MissingDependencyError
 from shardwright.sources.base import AT, BATCH_BYTES, REJECT, InputFile, Reader
-from shardwright.sources.files import damaged
 from shardwright.sources.hadoop_codecs import snappy_size, zstandard
+from shardwright.sources.inputs import damaged, open_input
 from shardwright.sources.sync_markers import MARKER_BYTES, find_marker, piece_sizes
 
 _HEADER = {
@@ -85,7 +85,7 @@ class AvroReader(Reader):
 
     def schema(self, file: InputFile) -> pa.Schema:
         """The fields of the record that the header describes."""
-        with _open(file) as stream:
+        with open_input(file) as stream:
             return _container(file, stream).types
 
     def units(self, file: InputFile) -> Sequence[int]:
@@ -94,7 +94,7 @@ class AvroReader(Reader):
 
     def read(self, file: InputFile, units: range, columns: Sequence[str]) -> Iterator[pa.RecordBatch]:
         """The rows of the blocks in some stretches. Raises InputError for a damaged file."""
-        with _open(file) as stream:
+        with open_input(file) as stream:
             container = _container(file, stream)
             kept = pa.schema([container.types.field(name) for name in columns])
             rows: list[dict[str, Any]] = []
@@ -174,13 +174,6 @@ def _array(values: list[Any], kind: pa.DataType) -> pa.Array:
 def _decimal(data: bytes, scale: int) -> Decimal:
     """A big-endian whole number in two's complement, in units of 10 ** -scale."""
     return Decimal(int.from_bytes(data, "big", signed=True)).scaleb(-scale, _DIGITS)
-
-
-def _open(file: InputFile) -> BinaryIO:
-    try:
-        return open(file.path, "rb")
-    except OSError as error:
-        raise damaged(file, "an Avro file", error) from error
 
 
 def _container(file: InputFile, stream: BinaryIO) -> _Container:

@@ -21,12 +21,18 @@ AT = "_at"
 
 @dataclass(frozen=True, kw_only=True)
 class InputFile:
-    """One file of an input: `path` is what messages show, `name` is relative to the input's root ('/'-separated)."""
+    """One file of an input: `path` is absolute, or a URL; `name` is relative to the input's root ('/'-separated)."""
 
     path: str
     name: str
     bytes: int
     modified_ns: int
+    """Since 1970; 0 where the storage does not say."""
+
+    @property
+    def remote(self) -> bool:
+        """Whether it lies on another machine: then `sources.open_input` opens it, and nothing maps it."""
+        return not self.path.startswith("/")
 
 
 @dataclass(frozen=True, kw_only=True)

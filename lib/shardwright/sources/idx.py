@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -16,7 +15,8 @@ from shardwright.errors import InputError
 from shardwright.sources.arrays import ArrayFile, ArraySource, check_size, open_arrays
 from shardwright.sources.base import InputFile
 from shardwright.sources.columns import Asked
-from shardwright.sources.files import damaged, select_files
+from shardwright.sources.files import select_files
+from shardwright.sources.inputs import damaged, open_arrow
 
 _DTYPES = {8: "uint8", 9: "int8", 11: "int16", 12: "int32", 13: "float32", 14: "float64"}
 _NAME = re.compile(
@@ -55,9 +55,10 @@ def _group(found: list[ArrayFile]) -> list[tuple[ArrayFile, ...]]:
 
 def _read_header(file: InputFile) -> ArrayFile:
     try:
-        with pa.OSFile(file.path) as raw:
+        with open_arrow(file) as raw:
             gzipped = raw.read(2) == b"\x1f\x8b"
-        with _open(file.path, gzipped) as stream:
+            raw.seek(0)
+            stream = pa.CompressedInputStream(raw, "gzip") if gzipped else raw
             head = stream.read(4)
             sizes = stream.read(4 * head[3]) if len(head) == 4 else b""
     except OSError as error:
@@ -77,8 +78,3 @@ def _read_header(file: InputFile) -> ArrayFile:
     )  # fmt: skip
     check_size(found, None if gzipped else file.bytes - found.offset)
     return found
-
-
-def _open(path: str, gzipped: bool) -> Any:
-    file = pa.memory_map(path)
-    return pa.CompressedInputStream(file, "gzip") if gzipped else file

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import os
 import posixpath
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
 import pyarrow as pa
 
-from shardwright.errors import InputError
+from shardwright.errors import InputError, InputNotFoundError
 from shardwright.format.layout import sample_type
 from shardwright.schema import suggest
 from shardwright.sources.base import REJECT, InputFile, Task
@@ -172,14 +171,25 @@ def open_labels(
 
 def _labels_file(name: str, files: Sequence[InputFile]) -> InputFile:
     roots = sorted({file.path.removesuffix(file.name) for file in files})
-    found = [path for path in dict.fromkeys(os.path.join(root, name) for root in roots) if os.path.isfile(path)]
+    places = dict.fromkeys(name if "://" in name else posixpath.join(root, name) for root in roots)
+    found = [file for place in places if (file := _file_at(place))]
     if len(found) != 1:
         raise InputError(
-            f"read.options.labels: expected one file {name!r}, absolute or in the root of the input, found {found or 'none'} "
-            f"({'root' if len(roots) == 1 else 'roots'}: {', '.join(roots[:_SHOWN])})"
+            f"read.options.labels: expected one file {name!r}, absolute or in the root of the input, found "
+            f"{[file.path for file in found] or 'none'} ({'root' if len(roots) == 1 else 'roots'}: {', '.join(roots[:_SHOWN])})"
         )
-    return find_files(found[0])[0]
+    return found[0]
+
+
+def _file_at(path: str) -> InputFile | None:
+    """That file; None where there is none, or a folder."""
+    try:
+        files = find_files(path)
+    except InputNotFoundError:
+        return None
+    return files[0] if files[0].path.rpartition("/")[2] == files[0].name == posixpath.basename(path) else None
 
 
 def _normal(path: str) -> str:
-    return posixpath.normpath(path.strip())
+    scheme, separator, rest = path.strip().rpartition("://")
+    return scheme + separator + posixpath.normpath(rest)

@@ -21,12 +21,14 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from shardwright.errors import InputError
 from shardwright.sources.base import InputFile
-from shardwright.sources.files import watched
+from shardwright.sources.inputs import open_arrow, watched
 
 UNIT_BYTES = 16 * 2**20
 """Plain files can be entered at the multiples of this."""
 CHUNK_BYTES = 2 * 2**20
 """Read at once: small enough that lines which have to be looked at one by one have few neighbours."""
+_HEAD_BYTES = 2**16
+"""Read first: enough for the line that names the columns, which is looked at by itself."""
 SHOWN_BYTES = 120
 """Of a line that can't be used, in messages."""
 _WRONG_LINES = 100
@@ -163,7 +165,7 @@ class Stream:
 
     def _skip_mark(self) -> None:
         """A byte order mark at the beginning is no text."""
-        self._head = self._read(CHUNK_BYTES)
+        self._head = self._read(min(_HEAD_BYTES, CHUNK_BYTES))
         for mark, name in _BOMS.items():
             if self._head.startswith(mark):
                 raise InputError(
@@ -185,7 +187,7 @@ def read_text(file: InputFile, content: pa.Buffer, encoding: str) -> bytes:
 @contextmanager
 def open_text(file: InputFile, encoding: str) -> Iterator[Stream]:
     """The text of a file, decompressed. Raises InputError where it can't be read, or changes before the context ends."""
-    with watched(file), pa.OSFile(file.path) as raw:
+    with watched(file), open_arrow(file) as raw:
         compression = _compression(file, raw.read(6))
         raw.seek(0)
         yield Stream(_decompressed(raw, compression), file, encoding)
@@ -197,7 +199,7 @@ def units_of(file: InputFile, encoding: str) -> Sequence[int]:
         return ()
     if encoding not in _UTF8:
         return (file.bytes,)
-    with watched(file), pa.OSFile(file.path) as raw:
+    with watched(file), open_arrow(file) as raw:
         if _compression(file, raw.read(6)):
             return (file.bytes,)
     full, rest = divmod(file.bytes, UNIT_BYTES)

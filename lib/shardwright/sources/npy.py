@@ -21,7 +21,8 @@ from shardwright.schema import NUMBERS
 from shardwright.sources.arrays import ArrayFile, check_size, open_arrays
 from shardwright.sources.base import InputFile, Source
 from shardwright.sources.columns import Asked, Declaration
-from shardwright.sources.files import damaged, select_files, watched
+from shardwright.sources.files import select_files
+from shardwright.sources.inputs import damaged, open_input, watched
 from shardwright.sources.whole_files import open_whole
 
 _ZIP_HEADER = 30
@@ -98,7 +99,7 @@ def _sorted(members: Sequence[ArrayFile]) -> tuple[ArrayFile, ...]:
 
 
 def _read_file(file: InputFile, field: str) -> ArrayFile:
-    with watched(file), open(file.path, "rb") as raw:
+    with watched(file), open_input(file) as raw:
         found = _read_header(file, raw, file.path, field)
     check_size(found, file.bytes - found.offset)
     return found
@@ -106,7 +107,7 @@ def _read_file(file: InputFile, field: str) -> ArrayFile:
 
 def _read_zip(file: InputFile) -> list[ArrayFile]:
     try:
-        with watched(file), zipfile.ZipFile(file.path) as archive, open(file.path, "rb") as raw:
+        with watched(file), open_input(file) as raw, zipfile.ZipFile(raw) as archive:
             members = [info for info in archive.infolist() if info.filename.endswith(".npy")]
             if not members:
                 raise InputError(f"{file.path}: expected arrays (members named *.npy), found {archive.namelist()}")

@@ -8,7 +8,7 @@ import pyarrow as pa
 from pyarrow import orc
 
 from shardwright.sources.base import AT, BATCH_BYTES, InputFile, Reader
-from shardwright.sources.files import damaged
+from shardwright.sources.inputs import damaged, open_arrow
 
 
 class OrcReader(Reader):
@@ -41,6 +41,6 @@ class OrcReader(Reader):
 
 def _open(file: InputFile) -> orc.ORCFile:
     try:
-        return orc.ORCFile(pa.memory_map(file.path) if file.bytes else file.path)
+        return orc.ORCFile(open_arrow(file, mapped=True))
     except (pa.ArrowException, OSError) as error:
         raise damaged(file, "an ORC file", error) from error

@@ -9,7 +9,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from shardwright.sources.base import AT, BATCH_BYTES, InputFile, Reader
-from shardwright.sources.files import damaged
+from shardwright.sources.inputs import damaged, open_arrow
 
 _MAX_ROWS = 2**16
 """Rows of a batch at most: columns of few distinct values grow when they are decoded."""
@@ -50,14 +50,17 @@ class ParquetReader(Reader):
 def _footer(file: InputFile) -> pq.FileMetaData:
     """The footer of a file: asked for several times in a row, parsed once."""
     try:
-        return pq.read_metadata(file.path, memory_map=True)
+        with open_arrow(file, mapped=True) as source:
+            return pq.read_metadata(source)
     except (pa.ArrowException, OSError) as error:
         raise damaged(file, "a Parquet file", error) from error
 
 
 def _open(file: InputFile) -> pq.ParquetFile:
     try:
-        return pq.ParquetFile(file.path, metadata=_footer(file), memory_map=True, page_checksum_verification=True)
+        return pq.ParquetFile(
+            open_arrow(file, mapped=True), metadata=_footer(file), pre_buffer=file.remote, page_checksum_verification=True
+        )
     except (pa.ArrowException, OSError) as error:
         raise damaged(file, "a Parquet file", error) from error
 

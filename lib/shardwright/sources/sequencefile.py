@@ -16,8 +16,8 @@ import pyarrow as pa
 
 from shardwright.errors import InputError
 from shardwright.sources.base import AT, BATCH_BYTES, REJECT, InputFile, Reader
-from shardwright.sources.files import damaged
 from shardwright.sources.hadoop_codecs import CODECS
+from shardwright.sources.inputs import damaged, open_input
 from shardwright.sources.sync_markers import MARKER_BYTES, find_marker, piece_sizes
 
 _IO = "org.apache.hadoop.io."
@@ -59,7 +59,7 @@ class SequenceFileReader(Reader):
 
     def schema(self, file: InputFile) -> pa.Schema:
         """What the header says."""
-        with _open(file) as stream:
+        with open_input(file) as stream:
             return _header(file, stream).types
 
     def units(self, file: InputFile) -> Sequence[int]:
@@ -68,7 +68,7 @@ class SequenceFileReader(Reader):
 
     def read(self, file: InputFile, units: range, columns: Sequence[str]) -> Iterator[pa.RecordBatch]:
         """The records of some stretches. Raises InputError for a damaged file."""
-        with _open(file) as stream:
+        with open_input(file) as stream:
             header = _header(file, stream)
             records: list[_Record] = []
             size = 0
@@ -258,10 +258,3 @@ def _vint_bytes(first: int) -> int:
     """How many bytes follow the first."""
     signed = first - 256 if first > 127 else first
     return 0 if signed >= -112 else -120 - signed if signed < -120 else -112 - signed
-
-
-def _open(file: InputFile) -> BinaryIO:
-    try:
-        return open(file.path, "rb")
-    except OSError as error:
-        raise damaged(file, "a SequenceFile", error) from error

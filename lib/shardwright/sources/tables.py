@@ -31,7 +31,8 @@ from shardwright.sources.columns import (
     read_type,
     show_name,
 )
-from shardwright.sources.files import check_unchanged, is_documentation, pack_files, select_files
+from shardwright.sources.files import is_documentation, pack_files, select_files
+from shardwright.sources.inputs import check_unchanged
 
 _CHECKED = 1000
 """Files whose columns are compared before Spark starts, so that most mistakes are told early; all are where they are read."""

@@ -7,7 +7,6 @@ import itertools
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any, BinaryIO, cast
 
 import pyarrow as pa
@@ -25,7 +24,7 @@ from shardwright.format.tfrecord import (
     starts_frame,
 )
 from shardwright.sources.base import BATCH_BYTES, REJECT, InputFile, Reader
-from shardwright.sources.files import damaged
+from shardwright.sources.inputs import damaged, open_input, read_beside
 
 _LOOKED_AT = 100
 """Records of the first file whose features become the columns."""
@@ -97,18 +96,16 @@ def _batches(records: Iterator[bytes]) -> Iterator[list[bytes]]:
 
 def _exported(file: InputFile) -> Features | None:
     """What lies beside a file, or in a folder above it within the input."""
-    path = Path(file.path)
-    for folder in path.parents[: file.name.count("/") + 1]:
-        noted = folder / FEATURES
-        if noted.is_file():
-            try:
-                return Features.model_validate_json(noted.read_bytes())
-            except ValidationError as error:
-                raise InputError(
-                    f"{noted}: expected what shardwright's export writes, found something else ({error.errors()[0]['msg']}); "
-                    "remove it, or declare the option `features`"
-                ) from error
-    return None
+    noted = read_beside(file, FEATURES)
+    if noted is None:
+        return None
+    try:
+        return Features.model_validate_json(noted[1])
+    except ValidationError as error:
+        raise InputError(
+            f"{noted[0]}: expected what shardwright's export writes, found something else ({error.errors()[0]['msg']}); "
+            "remove it, or declare the option `features`"
+        ) from error
 
 
 def _guess(file: InputFile) -> dict[str, Feature]:
@@ -153,7 +150,7 @@ def _parse(record: bytes, file: InputFile) -> Any:
 @contextmanager
 def _open(file: InputFile) -> Iterator[BinaryIO]:
     try:
-        with open(file.path, "rb") as raw:
+        with open_input(file) as raw:
             head = raw.read(12)
             raw.seek(0)  # a frame may begin with the magic bytes of gzip, but then its checksum is right
             gzipped = head.startswith(_GZIP) and not starts_frame(head)

@@ -12,7 +12,8 @@ import pyarrow.compute as pc
 from shardwright.schema import Schema
 from shardwright.sources.base import BATCH_BYTES, REJECT, Decoded, InputFile, Task
 from shardwright.sources.columns import Asked, Declaration, declare
-from shardwright.sources.files import check_unique_names, pack_files, read_whole
+from shardwright.sources.files import check_unique_names, pack_files
+from shardwright.sources.inputs import read_inputs
 
 _MAX_BYTES = 2**31 - 2**20
 """Of a value in an Arrow column, next to the little that may come with it."""
@@ -48,7 +49,8 @@ class WholeFiles(Decoded):
         """The samples of a task's files. Raises InputError for one that can't be read, or was changed since it was found."""
         for files in _batches(task.files):
             too_large = [file.bytes > _MAX_BYTES for file in files]
-            contents = [b"" if large else read_whole(file) for file, large in zip(files, too_large, strict=True)]
+            read = iter(read_inputs([file for file, large in zip(files, too_large, strict=True) if not large]))
+            contents = [b"" if large else next(read) for large in too_large]
             columns = self.decoder(files, pa.array(contents, pa.binary()))
             out = {name: columns[self.names[name]] for name in self.schema.names}
             out["_source"] = pa.array([file.name for file in files], pa.string())

@@ -10,7 +10,6 @@ import json
 import uuid
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
-from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
@@ -26,15 +25,19 @@ from shardwright.hashing import KEY_BYTES
 from shardwright.hashing.places import as_matrix, as_sortable
 from shardwright.schema import Schema
 from shardwright.spark.encoding import bare_column
-from shardwright.spark.exchange import Exchange
+from shardwright.spark.exchange import Exchange, Fetch
 from shardwright.spark.index import IndexFiles
 from shardwright.spark.reading import REPORT
-from shardwright.spark.writing import SplitRoutes, row_groups
+from shardwright.spark.row_groups import row_groups
+from shardwright.spark.writing import SplitRoutes
 from shardwright.stages import SOURCE
-from shardwright.storage.local import clear_errors
+from shardwright.storage import WritableStorage
 
 _GROUP_BYTES = 32 * 2**20
 _SPLIT = "split_number"
+_HEAD = pa.schema(
+    [(_SPLIT, pa.int32()), ("place_key", pa.binary()), ("key", pa.binary()), ("source", pa.string()), ("bytes", pa.int64())]
+)
 
 
 @dataclass(frozen=True)
@@ -70,19 +73,18 @@ class CarryPass:
     routes: dict[str, SplitRoutes]
     exchange: Exchange
     schema: Schema
-    directory: Path
+    directory: WritableStorage
 
     def frame(self, spark: SparkSession) -> DataFrame:
-        """Index rows of the samples, a partition for each split: what the pass is called with."""
-        rest = self.index.numbers(spark).mapInArrow(self._rest, from_arrow_schema(self._schema()))
+        """The samples, a partition for each split: what the pass is called with."""
+        rest = self.index.numbers(spark).mapInArrow(self._send, from_arrow_schema(self.exchange.sent(_HEAD)))
         return rest.repartitionById(len(self.routes), sf.col(_SPLIT))
 
-    def _schema(self) -> pa.Schema:
-        head = [(_SPLIT, pa.int32()), ("place_key", pa.binary()), ("key", pa.binary()), ("source", pa.string())]
-        return pa.schema([*head, ("bytes", pa.int64()), *self.exchange.columns])
+    def _send(self, numbers: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+        return self.exchange.send(self._rest(numbers), _HEAD)
 
     def _rest(self, numbers: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
-        schema = self._schema()
+        schema = pa.schema([*_HEAD, *self.exchange.columns])
         for batch in self.index.read(numbers, ["split", *schema.names[1:]]):
             for number, (split, route) in enumerate(sorted(self.routes.items())):
                 own = batch.filter(pc.equal(batch["split"], split))
@@ -93,24 +95,27 @@ class CarryPass:
 
     def __call__(self, batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
         """Write the file of one split; one report."""
-        table = pa.Table.from_batches(batches, self._schema()).combine_chunks()
-        if not table.num_rows:
-            return
-        order = np.argsort(as_sortable(as_matrix(table["place_key"].chunk(0))))
-        refs = table.take(pa.array(order))
+        with self.exchange.receive(batches, _HEAD) as (table, samples):
+            if not table.num_rows:
+                return
+            rows = table.combine_chunks()
+            order = np.argsort(as_sortable(as_matrix(rows["place_key"].chunk(0))))
+            report = self._write(rows.take(pa.array(order)), samples)
+        yield pa.RecordBatch.from_pylist([{"report": report.to_json()}], REPORT)
+
+    def _write(self, refs: pa.Table, samples: Fetch) -> Carried:
         name = f"{uuid.uuid4().hex}.parquet"
-        path = self.directory / name
         kinds = [pa.field(field.name, sample_type(field)) for field in self.schema]
         schema = pa.schema([*kinds, (KEY, pa.binary(KEY_BYTES)), (SOURCE, pa.string())])
-        with clear_errors(path), pq.ParquetWriter(path, schema, compression="zstd", store_schema=False) as writer:
-            for first, stop in row_groups(refs["bytes"].to_numpy(), _GROUP_BYTES):
-                own = refs.slice(first, stop - first)
-                fetched = self.exchange.fetch(own, [bare_column(field) for field in self.schema])
-                arrays = [*fetched, own["key"].combine_chunks(), own["source"].combine_chunks()]
-                named = zip(arrays, schema, strict=True)
-                writer.write_table(pa.Table.from_arrays([array.cast(field.type) for array, field in named], schema=schema))
-        with open(path, "rb") as file:
-            digest = hashlib.file_digest(file, "sha256").hexdigest()
-        split = sorted(self.routes)[refs[_SPLIT][0].as_py()]
-        report = Carried(split, name, refs.num_rows, path.stat().st_size, digest)
-        yield pa.RecordBatch.from_pylist([{"report": report.to_json()}], REPORT)
+        with self.directory.new_file(name) as path:
+            with pq.ParquetWriter(path, schema, compression="zstd", store_schema=False) as writer:
+                for first, stop in row_groups(refs["bytes"].to_numpy(), _GROUP_BYTES):
+                    own = refs.slice(first, stop - first)
+                    fetched = samples.fetch(own, [bare_column(field) for field in self.schema])
+                    arrays = [*fetched, own["key"].combine_chunks(), own["source"].combine_chunks()]
+                    named = zip(arrays, schema, strict=True)
+                    writer.write_table(pa.Table.from_arrays([array.cast(field.type) for array, field in named], schema=schema))
+            with open(path, "rb") as file:
+                digest = hashlib.file_digest(file, "sha256").hexdigest()
+            size = path.stat().st_size
+        return Carried(sorted(self.routes)[refs[_SPLIT][0].as_py()], name, refs.num_rows, size, digest)

@@ -1,8 +1,9 @@
 """How the bytes of a sample get from the task that read it to the task that writes its part.
 
-What suits a local disk: only (file, row) goes through Spark's shuffle, and the writing task gathers the bytes from memory
-maps: of the input itself where it can be addressed (`SourceExchange`), else of files that the reading tasks staged
-(`StagedExchange`). Another exchange gives its rows other columns and hands back the same samples.
+Two ways. What suits a local disk: only (file, row) goes through Spark's shuffle, and the writing task gathers the bytes from
+memory maps: of the input itself where it can be addressed (`SourceExchange`), else of files that the reading tasks staged
+(`StagedExchange`). What suits HDFS: the samples themselves go through the shuffle (`shuffled.ShuffledExchange`), so that staged
+files are read once, from beginning to end.
 """
 
 from __future__ import annotations
@@ -14,44 +15,61 @@ from pathlib import Path
 from typing import Protocol
 
 import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
 
 from shardwright.format.layout import Column
 from shardwright.sources import Source
-from shardwright.storage.local import clear_errors
-
-LONG_VALUE = 4096
-"""Values from this size on are copied one by one: the call costs less than the second copy that a gather makes."""
+from shardwright.spark.gather import I64, Picked, gather
+from shardwright.storage import WritableStorage
 
 
 class Staging(Protocol):
-    """The sending half, one per task."""
+    """The sending half of a reading task."""
 
     def stage(self, batch: pa.RecordBatch) -> dict[str, pa.Array]:
         """Keep the samples; the columns that find them again."""
 
 
-class Exchange(Protocol):
-    """Carries samples between two passes; small, goes to the executors."""
-
-    columns: tuple[pa.Field, ...]
-    """The columns that go through the shuffle."""
-
-    def staging(self, schema: pa.Schema) -> AbstractContextManager[Staging]:
-        """A context that gives a `Staging` for one task; `schema` names the columns to keep, in their sample types."""
+class Fetch(Protocol):
+    """Gives samples back."""
 
     def fetch(self, refs: pa.Table, columns: Sequence[Column]) -> list[pa.Array]:
         """The samples that the rows of `refs` name, in that order, one array of type `layout.sample_type` per column.
 
-        A fixed array has the column's header in front of each value.
+        A fixed array has the column's header in front of each value. `refs` has at least one row.
         """
+
+
+class Exchange(Fetch, Protocol):
+    """Carries samples between passes; small, goes to the executors.
+
+    `head` is what else goes with a sample to another task: first the number of that task, an int32; among the others its bytes
+    as encoded, by the name "bytes".
+    """
+
+    columns: tuple[pa.Field, ...]
+    """What finds a staged sample again: columns of the index."""
+    in_file_order: bool
+    """Whether `fetch` and `send` want samples in the order in which they were staged, as index files have them at first."""
+
+    def staging(self, schema: pa.Schema) -> AbstractContextManager[Staging]:
+        """A context that gives a `Staging` for one task; `schema` names the columns to keep, in their sample types."""
+
+    def sent(self, head: pa.Schema) -> pa.Schema:
+        """What goes through the shuffle; its first column is that of `head`."""
+
+    def send(self, rows: Iterator[pa.RecordBatch], head: pa.Schema) -> Iterator[pa.RecordBatch]:
+        """What is sent for rows of `head` and `columns`."""
+
+    def receive(self, batches: Iterator[pa.RecordBatch], head: pa.Schema) -> AbstractContextManager[tuple[pa.Table, Fetch]]:
+        """A context for all that was sent to one task: rows of `head` and what finds their samples; and what fetches these."""
 
 
 class _MappedExchange:
     """Gathers samples from record batches that lie in memory maps."""
 
     columns = (pa.field("file", pa.binary()), pa.field("row", pa.int64()))
+    in_file_order = False
 
     def __init__(self) -> None:
         self._opened: dict[bytes, _Batches] = {}
@@ -61,16 +79,31 @@ class _MappedExchange:
 
     def fetch(self, refs: pa.Table, columns: Sequence[Column]) -> list[pa.Array]:
         """The samples in the order of `refs`, each file and batch visited once."""
+        return gather(self._picked(refs), columns, refs.num_rows)
+
+    def sent(self, head: pa.Schema) -> pa.Schema:
+        """The rows as they are."""
+        return pa.schema([*head, *self.columns])
+
+    def send(self, rows: Iterator[pa.RecordBatch], head: pa.Schema) -> Iterator[pa.RecordBatch]:  # noqa: ARG002 - the protocol's
+        """The rows as they are."""
+        return rows
+
+    @contextmanager
+    def receive(self, batches: Iterator[pa.RecordBatch], head: pa.Schema) -> Iterator[tuple[pa.Table, Fetch]]:
+        """The rows as they are; their samples lie where they were staged."""
+        yield pa.Table.from_batches(batches, self.sent(head)), self
+
+    def _picked(self, refs: pa.Table) -> Iterator[Picked]:
         files = refs["file"].combine_chunks().dictionary_encode()
         codes = files.indices.to_numpy()
         rows = refs["row"].to_numpy()
-        groups = []
         for code, name in enumerate(files.dictionary.to_pylist()):
             where = np.flatnonzero(codes == code)
             if name not in self._opened:
                 self._opened[name] = _Batches(self._open(name))
-            groups += [(where[picked], batch, inside) for picked, batch, inside in self._opened[name].locate(rows[where])]
-        return [_gather(groups, column, len(rows)) for column in columns]
+            for picked, batch, inside in self._opened[name].locate(rows[where]):
+                yield where[picked], batch, inside
 
     def _open(self, name: bytes) -> list[pa.RecordBatch]:
         raise NotImplementedError
@@ -79,7 +112,7 @@ class _MappedExchange:
 class StagedExchange(_MappedExchange):
     """Stages samples as uncompressed Arrow IPC files in a local directory, one per task attempt."""
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: WritableStorage) -> None:
         super().__init__()
         self._directory = directory
 
@@ -87,13 +120,21 @@ class StagedExchange(_MappedExchange):
     def staging(self, schema: pa.Schema) -> Iterator[Staging]:
         """A file of its own for this attempt of a task."""
         name = uuid.uuid4()
-        path = self._directory / f"{name.hex}.arrow"
-        with clear_errors(path), pa.OSFile(str(path), "wb") as sink, pa.ipc.new_file(sink, schema) as writer:
+        with (
+            self._directory.new_file(_file_name(name)) as path,
+            pa.OSFile(str(path), "wb") as sink,
+            pa.ipc.new_file(sink, schema) as writer,
+        ):
             yield _FileStaging(name.bytes, schema, writer)
 
     def _open(self, name: bytes) -> list[pa.RecordBatch]:
-        reader = pa.ipc.open_file(pa.memory_map(str(self._directory / f"{uuid.UUID(bytes=name).hex}.arrow")))
+        path = self._directory.local_path(_file_name(uuid.UUID(bytes=name)))
+        assert path is not None  # a directory on this machine
+        reader = pa.ipc.open_file(self._map(path))
         return [reader.get_batch(number) for number in range(reader.num_record_batches)]
+
+    def _map(self, path: Path) -> pa.NativeFile:
+        return pa.memory_map(str(path))
 
 
 class _FileStaging:
@@ -141,9 +182,7 @@ class _Batches:
         self._batches = batches
         self._ends = np.cumsum([batch.num_rows for batch in batches])
 
-    def locate(
-        self, rows: npt.NDArray[np.int64]
-    ) -> Iterator[tuple[npt.NDArray[np.int64], pa.RecordBatch, npt.NDArray[np.int64]]]:
+    def locate(self, rows: I64) -> Iterator[Picked]:
         """For each batch that holds some of `rows`: which of them, the batch, and their rows in it."""
         which = np.searchsorted(self._ends, rows, side="right")
         order = np.argsort(which, kind="stable")
@@ -154,30 +193,5 @@ class _Batches:
             yield picked, batch, rows[picked] - (self._ends[number] - batch.num_rows)
 
 
-_Groups = list[tuple[npt.NDArray[np.int64], pa.RecordBatch, npt.NDArray[np.int64]]]
-
-
-def _gather(groups: _Groups, column: Column, count: int) -> pa.Array:
-    if groups and pa.types.is_fixed_size_binary(groups[0][1].schema.field(column.name).type):
-        return _gather_fixed(groups, column, count)
-    chunks = [batch[column.name].take(pa.array(rows)) for _, batch, rows in groups]
-    back = np.empty(count, np.int64)
-    back[np.concatenate([where for where, _, _ in groups])] = np.arange(count)
-    return pa.concat_arrays(chunks).take(pa.array(back))
-
-
-def _gather_fixed(groups: _Groups, column: Column, count: int) -> pa.Array:
-    head = len(column.header)
-    out = np.empty((count, column.stride), np.uint8)
-    out[:, :head] = np.frombuffer(column.header, np.uint8)
-    body = out[:, head:]
-    width = body.shape[1]
-    for where, batch, rows in groups:
-        array = batch[column.name]
-        values = np.frombuffer(array.buffers()[1], np.uint8)[array.offset * width :].reshape(-1, width)
-        if width < LONG_VALUE:
-            body[where] = values[rows]
-        else:
-            for target, row in zip(where.tolist(), rows.tolist(), strict=True):
-                body[target] = values[row]
-    return pa.Array.from_buffers(pa.binary(column.stride), count, [None, pa.py_buffer(out)])
+def _file_name(name: uuid.UUID) -> str:
+    return f"{name.hex}.arrow"

@@ -13,13 +13,13 @@ import uuid
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, BinaryIO, Literal, cast
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 from pydantic import BaseModel, ConfigDict
+from pyspark.sql import SparkSession
 from pyspark.sql.pandas.types import from_arrow_schema
 
 from shardwright.errors import DatasetNotFoundError, StorageError
@@ -31,14 +31,14 @@ from shardwright.format.versions import read_index, read_manifest
 from shardwright.reader.columns import check_names
 from shardwright.reader.compressed import decode_stored
 from shardwright.reader.stored import part_files, stored_samples
-from shardwright.reader.verify_part import PartRows, parts_of
+from shardwright.reader.verify_part import PartRows, parts_of, sha256_of
 from shardwright.schema import CodecSpec, Field, Schema, suggest
+from shardwright.spark.hosts import check_reachable
 from shardwright.spark.progress import Passes
 from shardwright.spark.published import published_parts
 from shardwright.spark.reading import REPORT
 from shardwright.spark.session import executor_errors, open_session
-from shardwright.storage import LocalStorage, Lock, open_writable, open_storage
-from shardwright.storage.local import clear_errors
+from shardwright.storage import Lock, WritableStorage, open_storage, open_writable
 
 CompressionKind = Literal["gzip", "none"]
 ABOUT = "_export.json"
@@ -74,7 +74,7 @@ class Export(BaseModel):
 class Exported:
     """An export that stands, and whether this run made it."""
 
-    path: Path
+    url: str
     about: Export
     files: tuple[str, ...]
     new: bool
@@ -92,10 +92,12 @@ def export(
 ) -> Exported:
     """Write `splits` (by default all) of a version as TFRecord files of `tf.train.Example` to the new directory `output`.
 
-    `columns` are the fields that are written, by default all. Repeated samples (pads) are left out.
+    `columns` are the fields that are written, by default all. Repeated samples (pads) are left out. `output` is a local path or
+    an hdfs:// URL.
 
     Raises StorageError when `output` exists already and is not this very export, DatasetNotFoundError for an unknown dataset,
-    version or split, SchemaError for unknown columns, CorruptError for damaged parts.
+    version or split, SchemaError for unknown columns, CorruptError for damaged parts, ConfigError for a plain local path where
+    executors run on other machines.
     """
     storage = open_storage(url)
     name, manifest = read_manifest(storage, version)
@@ -106,35 +108,50 @@ def export(
     )  # fmt: skip
     parts = parts_of(read_index(storage, name, manifest))
     schema = Schema(fields=tuple(manifest.content.dataset_schema[column] for column in names))
-    target = open_writable(output)
-    with Lock(LocalStorage(target.path.parent), f"{target.path.name}.lock") as lock:
+    beside, target = _directory_and_name(output)
+    with Lock(beside, f"{target}.lock") as lock:
         files = _files(about, parts)
-        if target.exists():
-            return _adopt(target, about, files)
-        work = _Work(LocalStorage(target.path.with_name(f"{target.path.name}.partial-{about.attempt}")), about, schema)
-        work.begin(target)
+        if beside.exists(target):
+            return _adopt(beside.child(target), about, files)
+        session = open_session("export")
+        check_reachable(session.sparkContext.master, {url: "URL", output: "--output"})
+        partial = f"{target}.partial-{about.attempt}"
+        _remove_others(beside, target, partial)
+        work = _Work(beside.child(partial), about, schema)
+        work.begin()
         write = _WriteFiles(
             url=storage.url, version=name, index_sha256=manifest.content.index.sha256, schema=schema, compression=compression,
-            files=files, directory=work.storage.path,
+            files=files, target=work.storage,
         )  # fmt: skip
-        work.finish(_run(write, quiet=quiet))
+        work.finish(_run(session, write, quiet=quiet))
         lock.check()
-        LocalStorage(target.path.parent).rename(work.storage.path.name, target.path.name)
-    return Exported(path=target.path, about=about, files=tuple(files), new=True)
+        beside.rename(partial, target)
+    return Exported(url=f"{beside.url}/{target}", about=about, files=tuple(files), new=True)
+
+
+def _directory_and_name(output: str) -> tuple[WritableStorage, str]:
+    """Where the output goes: the directory that it will lie in, and its name there."""
+    directory, _, name = open_writable(output).url.rpartition("/")
+    if not name or directory == "hdfs:/":
+        raise StorageError(f"expected a directory that does not exist yet, found {output!r}: name one below it")
+    return open_writable(directory or "/"), name
+
+
+def _remove_others(beside: WritableStorage, target: str, partial: str) -> None:
+    """Remove what killed exports of something else to the same place left."""
+    for other in beside.names():
+        if other.startswith(f"{target}.partial-") and other != partial:
+            beside.delete(other)
 
 
 class _Work:
     """The directory in which an export is made."""
 
-    def __init__(self, storage: LocalStorage, about: Export, schema: Schema) -> None:
+    def __init__(self, storage: WritableStorage, about: Export, schema: Schema) -> None:
         self.storage, self._about, self._schema = storage, about, schema
 
-    def begin(self, target: LocalStorage) -> None:
-        """Create it; remove those of other exports to the same place that were killed."""
-        beside = LocalStorage(target.path.parent)
-        for other in beside.names():
-            if other.startswith(f"{target.path.name}.partial-") and other != self.storage.path.name:
-                beside.delete(other)
+    def begin(self) -> None:
+        """Create it; files that a killed run finished stay."""
         self.storage.delete(_TEMPORARY)
         for directory in (_TEMPORARY, *self._about.splits):
             self.storage.make_directory(directory)
@@ -153,8 +170,7 @@ class _Work:
         self.storage.delete(_TEMPORARY)  # a worker of a killed run can't finish a file after this
 
 
-def _run(write: _WriteFiles, *, quiet: bool) -> list[FileDigest]:
-    session = open_session("export")
+def _run(session: SparkSession, write: _WriteFiles, *, quiet: bool) -> list[FileDigest]:
     passes = Passes(session.sparkContext, quiet=quiet)
     numbers = session.range(0, len(write.files), 1, len(write.files))
     with passes.show("export"), executor_errors():
@@ -164,7 +180,7 @@ def _run(write: _WriteFiles, *, quiet: bool) -> list[FileDigest]:
     return digests
 
 
-def _adopt(target: LocalStorage, about: Export, files: dict[str, int]) -> Exported:
+def _adopt(target: WritableStorage, about: Export, files: dict[str, int]) -> Exported:
     try:
         found = Export.model_validate_json(target.read(ABOUT))
     except (OSError, ValueError):
@@ -173,7 +189,7 @@ def _adopt(target: LocalStorage, about: Export, files: dict[str, int]) -> Export
         raise StorageError(
             f"expected a directory that does not exist yet, found {target.url}: remove it, or name another --output"
         )
-    return Exported(path=target.path, about=about, files=tuple(files), new=False)
+    return Exported(url=target.url, about=about, files=tuple(files), new=False)
 
 
 def _split_samples(manifest: Manifest, splits: Sequence[str], where: str) -> dict[str, int]:
@@ -210,30 +226,33 @@ class _WriteFiles:
     schema: Schema
     compression: CompressionKind
     files: dict[str, int]
-    directory: Path
+    target: WritableStorage
 
     def __call__(self, numbers: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
         named = list(self.files.items())
         for batch in numbers:
             for number in batch.column(0).to_pylist():
                 name, part = named[number]
-                path = self.directory / name
-                if not path.exists():  # a file has its name only when it is whole; a killed run may have left some
-                    self._write(published_parts(self.url, self.version, self.index_sha256)[part], path)
-                with open(path, "rb") as file:
-                    digest = hashlib.file_digest(file, "sha256").hexdigest()
-                done = FileDigest(name=name, bytes=path.stat().st_size, sha256=digest)
+                if not self.target.exists(name):  # a file has its name only when it is whole; a killed run may have left some
+                    self._write(published_parts(self.url, self.version, self.index_sha256)[part], name)
+                done = FileDigest(name=name, bytes=self.target.size(name), sha256=sha256_of(self.target, name))
                 yield pa.RecordBatch.from_pylist([{"report": done.model_dump_json()}], REPORT)
 
-    def _write(self, part: PartRows, path: Path) -> None:
-        temporary = self.directory / _TEMPORARY / uuid.uuid4().hex
+    def _write(self, part: PartRows, name: str) -> None:
+        temporary = f"{_TEMPORARY}/{uuid.uuid4().hex}"
         files = part_files(self.url, self.version, part.name, part.digest.bytes)
-        with clear_errors(path):
-            with open(temporary, "xb") as raw, _compressed(raw, self.compression) as file:
-                for batch in stored_samples(files, 0, self.schema, self.schema.names):
-                    for example in encode_examples(self.schema, _values(self.schema, batch)):
-                        file.write(frame(example))
-            temporary.rename(path)
+        with (
+            self.target.new_file(temporary) as path,
+            open(path, "xb") as raw,
+            _compressed(raw, self.compression) as file,
+        ):
+            for batch in stored_samples(files, 0, self.schema, self.schema.names):
+                for example in encode_examples(self.schema, _values(self.schema, batch)):
+                    file.write(frame(example))
+        try:
+            self.target.rename(temporary, name)
+        except FileExistsError:  # the same task, run twice at once, was quicker; its bytes are the same
+            self.target.delete(temporary)
 
 
 def _compressed(raw: BinaryIO, compression: CompressionKind) -> AbstractContextManager[BinaryIO]:
@@ -259,7 +278,7 @@ def describe(exported: Exported) -> str:
     """Where the files are, what is in them, and how to read them."""
     about = exported.about
     note = "" if exported.new else ": nothing to do, this export is there already"
-    lines = [f"{exported.path}{note}"]
+    lines = [f"{exported.url}{note}"]
     for split, samples in about.splits.items():
         count = sum(name.startswith(f"{split}/") for name in exported.files)
         lines.append(f"  {split}: {samples:,} samples in {count} files")
@@ -268,7 +287,7 @@ def describe(exported: Exported) -> str:
     return "\n".join(
         [
             *lines, "", "read it:", "", "  import tensorflow as tf",
-            f'  files = tf.data.Dataset.list_files("{exported.path}/{split}/*.tfrecord*", shuffle=False)',
+            f'  files = tf.data.Dataset.list_files("{exported.url}/{split}/*.tfrecord*", shuffle=False)',
             f"  records = tf.data.TFRecordDataset(files, compression_type={kind})",
             f"  ({FEATURES} says what the features are, docs/jobs.md how they are parsed)",
         ]

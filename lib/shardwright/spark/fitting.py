@@ -18,7 +18,7 @@ from shardwright.spark.encoding import bare_column
 from shardwright.spark.exchange import Exchange
 from shardwright.spark.index import IndexFiles
 from shardwright.spark.reading import REPORT
-from shardwright.spark.writing import row_groups
+from shardwright.spark.row_groups import row_groups
 from shardwright.stages.standardise import FitTransforms, StandardiseOptions
 
 FEW_TASKS = 64

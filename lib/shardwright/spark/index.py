@@ -5,7 +5,7 @@ from __future__ import annotations
 import uuid
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from pathlib import Path
+from itertools import chain
 
 import numpy as np
 import pyarrow as pa
@@ -20,7 +20,7 @@ from shardwright.hashing.places import as_column, as_matrix, order_of, ordered_p
 from shardwright.spark.exchange import Exchange
 from shardwright.spark.reading import REPORT, ReadReport, index_schema
 from shardwright.stages.split import StratifiedSplit, stratified_keys
-from shardwright.storage.local import clear_errors
+from shardwright.storage import WritableStorage
 
 
 @dataclass(frozen=True)
@@ -30,7 +30,7 @@ class IndexFiles:
     Tasks read them with pyarrow: a scan by Spark would bring every row to Python by way of the JVM.
     """
 
-    directory: Path
+    directory: WritableStorage
     names: tuple[str, ...]
 
     def numbers(self, spark: SparkSession) -> DataFrame:
@@ -42,20 +42,23 @@ class IndexFiles:
         wanted = None if columns is None else list(columns)
         for batch in numbers:
             for number in batch.column(0).to_pylist():
-                yield from pq.ParquetFile(self.directory / self.names[number]).iter_batches(columns=wanted)
+                name = self.names[number]
+                with pq.ParquetFile(self.directory.local_path(name) or self.directory.open(name)) as file:
+                    yield from file.iter_batches(columns=wanted)
 
     def frame(self, spark: SparkSession, exchange: Exchange) -> DataFrame:
         """The rows as a DataFrame."""
         schema = from_arrow_schema(index_schema(exchange))
-        return spark.read.schema(schema).parquet(*(f"file://{self.directory / name}" for name in self.names))
+        local = self.directory.local_path()
+        root = self.directory.url if local is None else f"file://{local}"
+        return spark.read.schema(schema).parquet(*(f"{root}/{name}" for name in self.names))
 
 
-def number_repeated(
-    index: DataFrame, seed: int, exchange: Exchange, *, keep_order: bool, conflicts_are_errors: bool
-) -> DataFrame:
-    """The index with place keys that count the occurrences of equal keys 0, 1, … by content.
+def number_repeated(index: DataFrame, exchange: Exchange, *, tasks: int, conflicts_are_errors: bool) -> DataFrame:
+    """The index with the column `occurrence`, which counts samples of equal key 0, 1, … by content.
 
-    Raises KeyConflictError when samples of one key have different contents, and `conflicts_are_errors`.
+    It is in about `tasks` partitions where rows have to be in the order of the staged files. Raises KeyConflictError when
+    samples of one key have different contents, and `conflicts_are_errors`.
     """
     counted = index.groupBy("key").agg(
         sf.count("*").alias("samples"),
@@ -66,12 +69,17 @@ def number_repeated(
     repeated = counted.where(sf.col("samples") > 1)
     if conflicts_are_errors:
         _check_conflicts(repeated)
-    ordered = Window.partitionBy("key").orderBy("content", "source", *(field.name for field in exchange.columns))
+    refs = [field.name for field in exchange.columns]
+    if exchange.in_file_order:
+        # by itself: where tasks that want the host of a block are in one stage with others, a local[*] scheduler forgets them
+        index = index.repartition(tasks, "key")
+    ordered = Window.partitionBy("key").orderBy("content", "source", *refs)
     again = index.join(repeated.select("key"), on="key", how="left_semi")
     numbered = again.withColumn("occurrence", sf.row_number().over(ordered) - 1)
     once = index.join(repeated.select("key"), on="key", how="left_anti").withColumn("occurrence", sf.lit(0))
-    schema = from_arrow_schema(index_schema(exchange))
-    return once.unionByName(numbered).mapInArrow(_Renumber(seed, exchange, keep_order), schema)
+    both = once.unionByName(numbered)
+    # a staged file is read by one task, once: all that refer to it come together again
+    return both.repartition(tasks, refs[0]).sortWithinPartitions(*refs) if exchange.in_file_order else both
 
 
 def _check_conflicts(repeated: DataFrame) -> None:
@@ -85,37 +93,30 @@ def _check_conflicts(repeated: DataFrame) -> None:
 
 
 @dataclass(frozen=True)
-class _Renumber:
-    seed: int
+class Renumber:
+    """Writes index files with place keys that tell samples of equal key apart, from rows with their `occurrence`: one report
+    per task, with the samples, bytes and place bins counted anew.
+    """
+
+    directory: WritableStorage
     exchange: Exchange
+    seed: int
     keep_order: bool
 
     def __call__(self, batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+        """Index rows to a report, which names the new file."""
+        yield _rewritten(self.directory, map(self._placed, batches), keep_order=self.keep_order)
+
+    def _placed(self, batch: pa.RecordBatch) -> pa.RecordBatch:
         schema = index_schema(self.exchange)
-        for batch in batches:
-            keys = as_matrix(batch["key"])
-            occurrence = batch["occurrence"].to_numpy(zero_copy_only=False).astype(np.uint32)
-            if self.keep_order:
-                places = ordered_place_keys(order_of(as_matrix(batch["place_key"])), keys, occurrence)
-            else:
-                places = place_keys(self.seed, keys, occurrence)
-            columns = {name: batch[name] for name in schema.names}
-            yield pa.RecordBatch.from_pydict({**columns, "place_key": as_column(places)}, schema)
-
-
-@dataclass(frozen=True)
-class CountPlaces:
-    """Counts samples, bytes and place bins of index rows anew: one report per task."""
-
-    index: IndexFiles
-    keep_order: bool
-
-    def __call__(self, numbers: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
-        """File numbers to a report."""
-        report = ReadReport()
-        for batch in self.index.read(numbers, ["split", "place_key", "bytes"]):
-            _count(report, batch, keep_order=self.keep_order)
-        yield pa.RecordBatch.from_pylist([{"report": report.to_json()}], REPORT)
+        keys = as_matrix(batch["key"])
+        occurrence = batch["occurrence"].to_numpy(zero_copy_only=False).astype(np.uint32)
+        if self.keep_order:
+            places = ordered_place_keys(order_of(as_matrix(batch["place_key"])), keys, occurrence)
+        else:
+            places = place_keys(self.seed, keys, occurrence)
+        columns = {name: batch[name] for name in schema.names}
+        return pa.RecordBatch.from_pydict({**columns, "place_key": as_column(places)}, schema)
 
 
 @dataclass(frozen=True)
@@ -128,22 +129,28 @@ class AssignSplits:
     keep_order: bool
 
     def __call__(self, numbers: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
-        """File numbers to a report, which names the new files."""
-        report = ReadReport()
+        """Numbers of files to a report, which names the new file."""
+        assigned = map(self._assigned, self.index.read(numbers))
+        yield _rewritten(self.index.directory, assigned, keep_order=self.keep_order)
+
+    def _assigned(self, batch: pa.RecordBatch) -> pa.RecordBatch:
+        keys = stratified_keys(self.seed, as_matrix(batch["class"]), as_matrix(batch["key"]))
+        place = batch.schema.get_field_index("split")
+        return batch.set_column(place, batch.schema.field(place), self.splits(keys))
+
+
+def _rewritten(directory: WritableStorage, batches: Iterator[pa.RecordBatch], *, keep_order: bool) -> pa.RecordBatch:
+    """Write index rows to a file of this task attempt's own, where there are any; the report."""
+    report = ReadReport()
+    first = next(batches, None)
+    if first is not None:
         name = f"{uuid.uuid4().hex}.parquet"
-        writer: pq.ParquetWriter | None = None
-        with clear_errors(self.index.directory / name):
-            for batch in self.index.read(numbers):
-                keys = stratified_keys(self.seed, as_matrix(batch["class"]), as_matrix(batch["key"]))
-                place = batch.schema.get_field_index("split")
-                known = batch.set_column(place, batch.schema.field(place), self.splits(keys))
-                writer = writer or pq.ParquetWriter(self.index.directory / name, known.schema, compression="lz4")
-                writer.write_batch(known)
-                _count(report, known, keep_order=self.keep_order)
-            if writer:
-                writer.close()
-                report.index_files.append(name)
-        yield pa.RecordBatch.from_pylist([{"report": report.to_json()}], REPORT)
+        with directory.new_file(name) as path, pq.ParquetWriter(path, first.schema, compression="lz4") as writer:
+            for batch in chain([first], batches):
+                writer.write_batch(batch)
+                _count(report, batch, keep_order=keep_order)
+        report.index_files.append(name)
+    return pa.RecordBatch.from_pylist([{"report": report.to_json()}], REPORT)
 
 
 def _count(report: ReadReport, batch: pa.RecordBatch, *, keep_order: bool) -> None:

@@ -29,7 +29,8 @@ from shardwright.spark.assemble import Assembly
 from shardwright.spark.carrying import Carried, CarryPass
 from shardwright.spark.encoding import Encoding, compression
 from shardwright.spark.fitting import FEW_TASKS, FitPass
-from shardwright.spark.index import AssignSplits, CountPlaces, IndexFiles, number_repeated
+from shardwright.spark.hosts import check_reachable, on_one_host
+from shardwright.spark.index import AssignSplits, IndexFiles, Renumber, number_repeated
 from shardwright.spark.messages import reader_notes
 from shardwright.spark.progress import Passes
 from shardwright.spark.provenance import provenance
@@ -38,7 +39,7 @@ from shardwright.spark.reading import REPORT, FrameRows, ReadPass, ReadReport, R
 from shardwright.spark.session import executor_errors, open_session
 from shardwright.spark.tables import open_table
 from shardwright.spark.work import Work, frame_schema
-from shardwright.spark.writing import PART, PartReport, RoutePass, WritePass, routed_schema, routes
+from shardwright.spark.writing import PART, ROUTED, PartReport, RoutePass, WritePass, routes
 from shardwright.stages.clean import CleanOptions
 from shardwright.stages.compress import CompressOptions, check_bounds
 from shardwright.stages.map import MapOptions
@@ -46,7 +47,7 @@ from shardwright.stages.publish import PIPELINE_VERSION, Publication, Published,
 from shardwright.stages.shard import ShardOptions, ShardPlan, SplitSize, boundary_ranks, plan_shards
 from shardwright.stages.split import SplitOptions, StratifiedSplit, class_cuts
 from shardwright.stages.standardise import FitTransforms, StandardiseOptions
-from shardwright.storage import open_writable
+from shardwright.storage import HdfsOptions, open_writable
 
 _TRANSFORMS: TypeAdapter[tuple[Transform, ...]] = TypeAdapter(tuple[Transform, ...])
 _STAGED = ("data", "index", "quarantine", "numbered", "carry", "parts", "version")
@@ -60,7 +61,7 @@ def prepare(config: Config, *, new_version: bool = False, quiet: bool = False) -
 
     Nothing is done, and Spark not started, when the newest version was made by the same configuration from the same inputs.
     """
-    return run(work_of(config), config.output, new_version=new_version, quiet=quiet)
+    return run(work_of(config), config.output, hdfs=config.publish, new_version=new_version, quiet=quiet)
 
 
 def stored_schema(config: Config) -> Schema | None:
@@ -85,7 +86,8 @@ def work_of(config: Config) -> Work:
     source = open_source(
         read.format, read.paths, fields=read.fields, columns=read.columns, rename=read.rename, options=read.options
     )
-    return Work(source, config.recipe(), config.name, asked=asked, reader=read.format if ":" in read.format else None)
+    reader = read.format if ":" in read.format else None
+    return Work(source, config.recipe(), config.name, asked=asked, reader=reader, paths=read.paths)
 
 
 def write_dataset(
@@ -100,6 +102,7 @@ def write_dataset(
     split: SplitOptions | None = None,
     standardise: StandardiseOptions | None = None,
     compress: CompressOptions | None = None,
+    hdfs: HdfsOptions | None = None,
     new_version: bool = False,
     quiet: bool = False,
 ) -> Published:
@@ -108,7 +111,7 @@ def write_dataset(
     `schema` says what the columns hold, by default what their Spark types say: arrays of numbers are arrays of one dimension;
     declare `Field(name="image", dtype="uint8", shape=(28, 28))` for binary columns of C-order bytes or `numpy.save` cells.
     `key` names the columns that identify a sample, by default all. The frame is evaluated once. Publishing the same samples
-    again changes nothing.
+    again changes nothing. `hdfs` says how HDFS keeps the files, where `url` is there.
 
     Raises what a prepare job raises: SchemaError, TooManyRejectedError, BalanceError, DatasetConflictError, LockedError, ….
     """
@@ -121,31 +124,33 @@ def write_dataset(
         compress=compress or CompressOptions(),
         shard=ShardOptions(count=shards) if isinstance(shards, int) else shards,
     )
-    return run(Work(frame, recipe, "dataframe", schema=schema), url, new_version=new_version, quiet=quiet)
+    return run(Work(frame, recipe, "dataframe", schema=schema), url, hdfs=hdfs, new_version=new_version, quiet=quiet)
 
 
-def run(work: Work, url: str, *, new_version: bool, quiet: bool) -> Published:
+def run(work: Work, url: str, *, hdfs: HdfsOptions | None = None, new_version: bool, quiet: bool) -> Published:
     """Publish what `work` makes to `url`; nothing is done where the newest version is its result."""
-    with Publication(open_writable(url), work.attempt) as publication:
+    with Publication(open_writable(url, hdfs), work.attempt) as publication:
         standing = publication.newest()
         if standing and work.done_by(standing):
             return publication.adopt(standing, "nothing to do: same configuration, same inputs")
         if standing:
             check_configuration(standing, work.configuration_sha256, new_version=new_version)
         with executor_errors(work.own_code):
-            return _Job(work, publication, quiet=quiet).run(standing)
+            return _Job(work, publication, url, quiet=quiet).run(standing)
 
 
 class _Job:
     """One run of the passes."""
 
-    def __init__(self, work: Work, publication: Publication, *, quiet: bool) -> None:
+    def __init__(self, work: Work, publication: Publication, output: str, *, quiet: bool) -> None:
         self._work = work
         self._recipe = work.recipe
         self._publication = publication
-        self._directory = publication.attempt.path
-        self._exchange = work.exchange(self._directory / "data")
+        self._directory = publication.attempt
         self._spark = work.data.sparkSession if isinstance(work.data, DataFrame) else open_session(work.name)
+        master = self._spark.sparkContext.master
+        check_reachable(master, {output: "publish.path", **dict.fromkeys(work.paths, "read.path")})
+        self._exchange = work.exchange(self._directory.child("data"), one_host=on_one_host(master))
         self._passes = Passes(self._spark.sparkContext, quiet=quiet)
 
     def run(self, standing: Published | None) -> Published:
@@ -175,8 +180,8 @@ class _Job:
 
     def _read(self) -> str:
         for name in _STAGED:
-            self._publication.attempt.delete(name)
-            self._publication.attempt.make_directory(name)
+            self._directory.delete(name)
+            self._directory.make_directory(name)
         work, recipe = self._work, self._recipe
         if isinstance(work.data, DataFrame):
             names = work.input_schema.names
@@ -184,7 +189,7 @@ class _Job:
         else:
             tasks = work.data.tasks(recipe.task_bytes)
             frame = self._spark.range(0, len(tasks), 1, len(tasks))
-            rows = SourceRows.staged(work.data, tasks, self._directory / "data" / "tasks.arrow")
+            rows = SourceRows.staged(work.data, tasks, self._directory)
         read = ReadPass(
             rows=rows, maps=work.maps(), schema=work.schema, exchange=self._exchange, directory=self._directory,
             seed=recipe.shard.seed,
@@ -197,7 +202,7 @@ class _Job:
     def _stratify(self, report: ReadReport) -> ReadReport:
         """The report with the splits of samples that are cut class by class: the index is written anew with them."""
         options = self._recipe.split
-        index = IndexFiles(self._directory / "index", tuple(report.index_files))
+        index = IndexFiles(self._directory.child("index"), tuple(report.index_files))
         classes = {bytes.fromhex(name): count for name, count in sorted(report.classes.items())}
         cuts = class_cuts(classes, options)
         with self._passes.show("split"):
@@ -230,7 +235,7 @@ class _Job:
         if report.quarantined > limit * report.read:
             raise TooManyRejectedError(
                 f"{report.quarantined} of {report.read} samples were rejected, clean.max_rejected allows {limit:.2%}: "
-                f"{'; '.join(report.first_reasons)} (all of them, with their reasons: {self._directory / 'quarantine'})"
+                f"{'; '.join(report.first_reasons)} (all of them, with their reasons: {self._directory.url}/quarantine)"
             )
 
     def _fit(self, plan: ShardPlan, index: IndexFiles, keys: Keys) -> list[dict[str, Any]]:
@@ -252,20 +257,20 @@ class _Job:
         return [transform.model_dump(mode="json") for transform in fitted]
 
     def _write(self, encoding: Encoding, plan: ShardPlan, index: IndexFiles, keys: Keys) -> list[str]:
-        self._publication.attempt.delete("parts")
-        self._publication.attempt.make_directory("parts")
+        self._directory.delete("parts")
+        self._directory.make_directory("parts")
         route = RoutePass(index, routes(plan.parts, keys), self._exchange)
-        routed = index.numbers(self._spark).mapInArrow(route, from_arrow_schema(routed_schema(self._exchange)))
+        routed = index.numbers(self._spark).mapInArrow(route, from_arrow_schema(self._exchange.sent(ROUTED)))
         write = WritePass(
             encoding=encoding, parts=plan.parts, padded=plan.padded, exchange=self._exchange,
-            directory=self._directory / "parts", row_group_bytes=self._recipe.shard.row_group_bytes,
+            directory=self._directory.child("parts"), row_group_bytes=self._recipe.shard.row_group_bytes,
             statistics_split=self._statistics_split(plan),
         )  # fmt: skip
         return self._collect("write", routed.repartitionById(len(plan.parts), sf.col(PART)), write)
 
     def _place(self, report: ReadReport, plan: ShardPlan) -> tuple[IndexFiles, Keys]:
         """The index with every sample's final place, and the place keys at which parts begin."""
-        index = IndexFiles(self._directory / "index", tuple(report.index_files))
+        index = IndexFiles(self._directory.child("index"), tuple(report.index_files))
         with self._passes.show("place"):
             # where the order of values is kept, samples of one key can have places apart, which nobody would notice
             apart = bool(self._recipe.shard.order_by and self._recipe.key)
@@ -282,29 +287,26 @@ class _Job:
 
     def _carry(self, plan: ShardPlan, index: IndexFiles, keys: Keys) -> list[str]:
         """What is left for a later version, written; one report a split."""
-        self._publication.attempt.delete("carry")
-        self._publication.attempt.make_directory("carry")
+        self._directory.delete("carry")
+        self._directory.make_directory("carry")
         work = CarryPass(
             index=index, routes=routes(plan.parts, keys), exchange=self._exchange, schema=self._work.schema,
-            directory=self._directory / "carry",
+            directory=self._directory.child("carry"),
         )  # fmt: skip
         return self._collect("carry", work.frame(self._spark), work)
 
     def _number(self, index: IndexFiles) -> tuple[IndexFiles, ReadReport]:
         """The index with the occurrences of equal keys numbered, and the counts of places after that."""
-        recipe = self._recipe
+        recipe, directory = self._recipe, self._directory.child("numbered")
         frame = number_repeated(
-            index.frame(self._spark, self._exchange), recipe.shard.seed, self._exchange,
-            keep_order=bool(recipe.shard.order_by), conflicts_are_errors=recipe.duplicate_keys == "error",
+            index.frame(self._spark, self._exchange), self._exchange, tasks=len(index.names),
+            conflicts_are_errors=recipe.duplicate_keys == "error",
         )  # fmt: skip
-        directory = self._directory / "numbered"
-        frame.write.mode("overwrite").parquet(f"file://{directory}")
-        numbered = IndexFiles(directory, tuple(sorted(path.name for path in directory.glob("part-*.parquet"))))
+        renumber = Renumber(directory, self._exchange, recipe.shard.seed, keep_order=bool(recipe.shard.order_by))
         total = ReadReport()
-        count = CountPlaces(numbered, keep_order=bool(recipe.shard.order_by))
-        for text in self._collect("number", numbered.numbers(self._spark), count):
+        for text in self._collect("number", frame, renumber):
             total.merge(ReadReport.from_json(text))
-        return numbered, total
+        return IndexFiles(directory, tuple(total.index_files)), total
 
     def _collect(self, name: str, frame: DataFrame, work: Callable[..., Any]) -> list[str]:
         with self._passes.show(name):
@@ -348,7 +350,7 @@ class _Job:
             pipeline_version=PIPELINE_VERSION,
             carried=tuple(one.digest for one in sorted(carried, key=lambda one: one.split)),
         )
-        made = provenance(work.configuration, self._passes.seconds)
+        made = provenance(self._spark.sparkContext, work.configuration, self._passes.seconds)
         manifest = Manifest.seal(content, lineage, made)
         same = standing and standing.manifest.content_id == manifest.content_id
         if standing and same and standing.manifest.lineage.carried == lineage.carried:

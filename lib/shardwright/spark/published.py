@@ -147,12 +147,12 @@ def _waiting(file: InputFile, schema: Schema) -> Iterator[tuple[pa.RecordBatch, 
     names = [*schema.names, KEY]
     types = [*(sample_type(field) for field in schema), pa.binary(16)]
     try:
-        parquet = pq.ParquetFile(pa.BufferReader(open_storage(file.path).read(file.name)), page_checksum_verification=True)
-        first = 0
-        for group in range(parquet.num_row_groups):
-            table = parquet.read_row_group(group, columns=names, use_threads=False)
-            arrays = [table[name].combine_chunks().cast(kind) for name, kind in zip(names, types, strict=True)]
-            yield pa.RecordBatch.from_arrays(arrays, names), np.arange(first, first + table.num_rows)
-            first += table.num_rows
+        with open_storage(file.path).open(file.name) as raw, pq.ParquetFile(raw, page_checksum_verification=True) as parquet:
+            first = 0
+            for group in range(parquet.num_row_groups):
+                table = parquet.read_row_group(group, columns=names, use_threads=False)
+                arrays = [table[name].combine_chunks().cast(kind) for name, kind in zip(names, types, strict=True)]
+                yield pa.RecordBatch.from_arrays(arrays, names), np.arange(first, first + table.num_rows)
+                first += table.num_rows
     except (pa.ArrowException, FileNotFoundError, KeyError) as error:
         raise CorruptError(f"{file.path}/{file.name} can't be read ({error}); copy the file again") from error

@@ -12,7 +12,6 @@ import zlib
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, field
-from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
@@ -32,9 +31,10 @@ from shardwright.stages import SOURCE, Map
 from shardwright.stages.read import CONTENT
 from shardwright.stages.shard import ORDER_VALUES
 from shardwright.stages.split import CLASS, SPLIT, check_classes
-from shardwright.storage.local import clear_errors
+from shardwright.storage import WritableStorage
 
 _TASKS = pa.schema([("task", pa.string())])
+_TASKS_FILE = "tasks.arrow"
 _READ_ROW = "_read_row"
 """Column of a batch on its way through the stages: which row of it, as read, a sample is."""
 REPORT = pa.schema([("report", pa.string())])
@@ -50,29 +50,34 @@ class Rows(Protocol):
 
 @dataclass(frozen=True)
 class SourceRows:
-    """Samples of the tasks whose numbers Spark hands out; `tasks` is the file that describes them, so that each task reads of
-    the list of files no more than its own.
+    """Samples of the tasks whose numbers Spark hands out; a file in `directory` describes them, so that each task reads of the
+    list of files no more than its own.
     """
 
     source: Source
-    tasks: Path
+    directory: WritableStorage
 
     @classmethod
-    def staged(cls, source: Source, tasks: Sequence[Task], path: Path) -> SourceRows:
-        """Those of `tasks`, described in a new file at `path`: a batch of one text for each."""
-        with clear_errors(path), pa.OSFile(str(path), "wb") as sink, pa.ipc.new_file(sink, _TASKS) as writer:
+    def staged(cls, source: Source, tasks: Sequence[Task], directory: WritableStorage) -> SourceRows:
+        """Those of `tasks`, described in a new file in `directory`: a batch of one text for each."""
+        with (
+            directory.new_file(_TASKS_FILE) as path,
+            pa.OSFile(str(path), "wb") as sink,
+            pa.ipc.new_file(sink, _TASKS) as writer,
+        ):
             for task in tasks:
                 writer.write_batch(pa.RecordBatch.from_pydict({"task": [json.dumps(asdict(task))]}, _TASKS))
-        return cls(source, path)
+        return cls(source, directory)
 
     def __call__(self, batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
         """The samples of the tasks in `batches`, whose one column holds task numbers."""
-        described = pa.ipc.open_file(pa.memory_map(str(self.tasks)))
-        for batch in batches:
-            for number in batch.column(0).to_pylist():
-                plain = json.loads(described.get_batch(number)["task"][0].as_py())
-                files = tuple(InputFile(**file) for file in plain.pop("files"))
-                yield from self.source.read(Task(files=files, **plain))
+        with self.directory.open(_TASKS_FILE) as file:
+            described = pa.ipc.open_file(file)
+            for batch in batches:
+                for number in batch.column(0).to_pylist():
+                    plain = json.loads(described.get_batch(number)["task"][0].as_py())
+                    files = tuple(InputFile(**each) for each in plain.pop("files"))
+                    yield from self.source.read(Task(files=files, **plain))
 
 
 @dataclass(frozen=True)
@@ -171,7 +176,7 @@ class ReadPass:
     maps: tuple[Map, ...]
     schema: Schema
     exchange: Exchange
-    directory: Path
+    directory: WritableStorage
     seed: int
 
     def __call__(self, batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
@@ -179,12 +184,11 @@ class ReadPass:
         report = ReadReport()
         layout = columns(self.schema)
         staged_schema = pa.schema([(field.name, sample_type(field)) for field in self.schema])
-        quarantine = _Quarantine(self.directory / "quarantine", report)
-        name = uuid.uuid4().hex
-        path = self.directory / "index" / f"{name}.parquet"
+        quarantine = _Quarantine(self.directory.child("quarantine"), report)
+        name = f"{uuid.uuid4().hex}.parquet"
         with (
-            clear_errors(path),
             self.exchange.staging(staged_schema) as staging,
+            self.directory.child("index").new_file(name) as path,
             pq.ParquetWriter(path, index_schema(self.exchange), compression="lz4") as index,
         ):
             for batch in self.rows(batches):
@@ -194,7 +198,7 @@ class ReadPass:
                 refs = staging.stage(kept)
                 index.write_batch(self._index(kept, refs, layout, report))
             quarantine.close()
-        report.index_files.append(path.name)
+        report.index_files.append(name)
         yield pa.RecordBatch.from_pylist([{"report": report.to_json()}], REPORT)
 
     def _apply(self, batch: pa.RecordBatch, quarantine: _Quarantine, report: ReadReport) -> pa.RecordBatch:
@@ -260,7 +264,7 @@ class _Quarantine:
     Whatever stage refuses it: then the columns of a file, and of all files, are of one type.
     """
 
-    def __init__(self, directory: Path, report: ReadReport) -> None:
+    def __init__(self, directory: WritableStorage, report: ReadReport) -> None:
         self._directory = directory
         self._report = report
         self._writer: pq.ParquetWriter | None = None
@@ -285,9 +289,10 @@ class _Quarantine:
     def close(self) -> None:
         if not self._extra:
             return
-        path = self._directory / f"{uuid.uuid4().hex}.parquet"
-        pq.write_table(pa.concat_tables(self._extra, promote_options="permissive"), path)
-        self._report.quarantine_files.append(path.name)
+        name = f"{uuid.uuid4().hex}.parquet"
+        with self._directory.new_file(name) as path:
+            pq.write_table(pa.concat_tables(self._extra, promote_options="permissive"), path)
+        self._report.quarantine_files.append(name)
 
 
 def _readable(values: pa.Array) -> pa.Array:

@@ -56,13 +56,13 @@ class ReshardOptions(BaseModel):
 
 
 class Reshard(Work):
-    """Published versions, and what is to become of them.
+    """Published versions, and what is to become of them; `paths` are their datasets, as they were named.
 
     Raises ConfigError, DatasetNotFoundError for an unknown split, SchemaError for versions that do not go together,
     BalanceError where a split has fewer samples than shards.
     """
 
-    def __init__(self, versions: Sequence[Version], options: ReshardOptions) -> None:
+    def __init__(self, versions: Sequence[Version], options: ReshardOptions, paths: Sequence[str]) -> None:
         self._versions, self._options = tuple(versions), options
         first = versions[0].manifest.content
         _check_together(versions)
@@ -84,7 +84,7 @@ class Reshard(Work):
             shard=shard,
         )  # fmt: skip
         asked = {"reshard": options.model_dump(mode="json", exclude_defaults=True)}
-        super().__init__(source, recipe, "reshard", asked=asked, splits=splits)
+        super().__init__(source, recipe, "reshard", asked=asked, splits=splits, paths=paths)
         self.inputs = tuple(Input(path=str(version), content_id=version.manifest.content_id) for version in self._versions)
         waiting = [file.sha256 for version in versions for file in version.manifest.lineage.carried]
         self.urls = tuple(version.url for version in versions)
@@ -194,7 +194,7 @@ def open_reshard(urls: Sequence[str], options: ReshardOptions, *, version: str =
     """What is to be done, checked against the manifests of the sources; Spark is not started. `version` is for one source."""
     if version != "latest" and len(urls) > 1:
         raise ConfigError([f"--version {version}: expected one source, found {len(urls)}"])
-    return Reshard([Version.open(url, version) for url in urls], options)
+    return Reshard([Version.open(url, version) for url in urls], options, urls)
 
 
 def reshard(work: Reshard, output: str, *, new_version: bool = False, quiet: bool = False) -> Published:

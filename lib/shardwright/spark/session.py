@@ -24,10 +24,19 @@ def open_session(name: str) -> SparkSession:
         "spark.sql.execution.arrow.maxBytesPerBatch": str(BATCH_BYTES),
         "spark.sql.execution.pyspark.udf.simplifiedTraceback.enabled": "true",
         "spark.sql.adaptive.enabled": "false",  # part numbers are partitions: nothing may merge or split them
-        "spark.sql.shuffle.partitions": str(max(2, session.sparkContext.defaultParallelism)),
+        "spark.sql.shuffle.partitions": str(max(2, task_slots(session))),
     }.items():
         session.conf.set(key, value)
     return session
+
+
+def task_slots(session: SparkSession) -> int:
+    """Tasks that can run at once; where executors come as they are needed, when all of them are there."""
+    conf = session.sparkContext.getConf()
+    most = conf.get("spark.dynamicAllocation.maxExecutors")
+    if most is not None and conf.get("spark.dynamicAllocation.enabled") == "true":
+        return int(most) * int(conf.get("spark.executor.cores") or 1)
+    return session.sparkContext.defaultParallelism
 
 
 _DIED = re.compile(r"Python worker exited unexpectedly|Python worker .*crash", re.IGNORECASE)

@@ -11,6 +11,7 @@ from pyspark.sql.pandas.types import from_arrow_schema
 
 from shardwright.reader import verify as reader
 from shardwright.reader.verify_part import CheckPart, PartCheck, PartRows
+from shardwright.spark.hosts import check_reachable
 from shardwright.spark.progress import Passes
 from shardwright.spark.published import published_parts
 from shardwright.spark.reading import REPORT
@@ -21,9 +22,11 @@ from shardwright.stages.standardise import collector
 def verify(url: str, *, version: str = "latest", quiet: bool = False) -> reader.Report:
     """Compare all of a version with its manifest and index, statistics recomputed too, and list every problem found.
 
-    Executors have to reach `url`. Raises what `shardwright.reader.verify.verify` raises.
+    Raises what `shardwright.reader.verify.verify` raises, and ConfigError for a plain local path where executors run on other
+    machines.
     """
     session = open_session("verify")
+    check_reachable(session.sparkContext.master, {url: "URL"})
     passes = Passes(session.sparkContext, quiet=quiet)
 
     def run(check: CheckPart, parts: Sequence[PartRows]) -> Iterable[PartCheck]:
@@ -44,6 +47,7 @@ class _CheckParts:
     def __call__(self, numbers: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
         for batch in numbers:
             for number in batch.column(0).to_pylist():
-                parts = published_parts(self.check.url, self.check.version, self.check.content.index.sha256)
-                found = self.check(parts[number])
+                check = self.check
+                parts = published_parts(check.storage.url, check.version, check.content.index.sha256)
+                found = check(parts[number])
                 yield pa.RecordBatch.from_pylist([{"report": json.dumps(vars(found))}], REPORT)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import functools
 import uuid
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
@@ -21,6 +20,7 @@ from shardwright.schema import Schema
 from shardwright.sources import Source
 from shardwright.sources.columns import Asked, Declaration, declare, fits, infer, normal_type
 from shardwright.spark.exchange import Exchange, SourceExchange, StagedExchange
+from shardwright.spark.shuffled import ShuffledExchange
 from shardwright.stages import Map
 from shardwright.stages.clean import Clean
 from shardwright.stages.map import UserMap, code_sha256
@@ -28,6 +28,7 @@ from shardwright.stages.publish import PIPELINE_VERSION, Published
 from shardwright.stages.read import AddKeys
 from shardwright.stages.shard import OrderBy, ShardPlan
 from shardwright.stages.split import Split
+from shardwright.storage import WritableStorage
 
 
 class Work:
@@ -35,15 +36,16 @@ class Work:
 
     `schema` says what the columns of a DataFrame hold, `described` where it is from; `asked` is what else was asked for than
     the recipe, without defaults, and `reader` a "pkg.mod:Class" of the team's own that reads; `splits` are those that samples
-    come with. Raises ConfigError.
+    come with, `paths` what was named to be read, as it was named. Raises ConfigError.
     """
 
     def __init__(
         self, data: Source | DataFrame, recipe: Recipe, name: str, *, schema: Schema | None = None,
         described: str = "a Spark DataFrame", asked: Mapping[str, Any] | None = None, reader: str | None = None,
-        splits: Sequence[str] = (),
+        splits: Sequence[str] = (), paths: Sequence[str] = (),
     ) -> None:  # fmt: skip
         self.data = data
+        self.paths = tuple(paths)
         self.recipe = recipe
         self.name = name
         if isinstance(data, DataFrame):
@@ -113,11 +115,15 @@ class Work:
             lineage.configuration_sha256, lineage.inputs_sha256, lineage.pipeline_version,
         )  # fmt: skip
 
-    def exchange(self, directory: Path) -> Exchange:
-        """How samples get from pass to pass: from the input itself where it can be addressed and nothing changes them."""
-        if isinstance(self.data, DataFrame) or not self.data.addressable or self.recipe.map:
-            return StagedExchange(directory)
-        return SourceExchange(self.data)
+    def exchange(self, directory: WritableStorage, *, one_host: bool) -> Exchange:
+        """How samples get from pass to pass: from the input itself where it can be addressed and nothing changes them.
+
+        `directory` is where they are staged else; `one_host` says that all tasks run on this machine.
+        """
+        near = directory.local_path() is not None
+        if not isinstance(self.data, DataFrame) and self.data.addressable and not self.recipe.map and (near or one_host):
+            return SourceExchange(self.data)
+        return StagedExchange(directory) if near else ShuffledExchange(directory, self.schema)
 
 
 def frame_schema(

@@ -5,12 +5,12 @@ Everything here is a function over Arrow batches and runs without Spark.
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import json
 import uuid
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -24,11 +24,12 @@ from shardwright.format.part import PartWriter
 from shardwright.hashing import KEY_BYTES
 from shardwright.hashing.places import as_matrix, as_sortable, keys_of
 from shardwright.spark.encoding import Encoder, Encoding
-from shardwright.spark.exchange import Exchange
+from shardwright.spark.exchange import Exchange, Fetch
 from shardwright.spark.index import IndexFiles
 from shardwright.spark.reading import REPORT, encoded_bytes
+from shardwright.spark.row_groups import RowGroupCutter, row_groups
 from shardwright.stages.shard import PartPlan
-from shardwright.storage.local import clear_errors
+from shardwright.storage import WritableStorage
 
 PART = "part"
 _PAD_FLAG = "pad"
@@ -65,46 +66,53 @@ def routes(parts: Sequence[PartPlan], keys: Mapping[str, Mapping[int, bytes]]) -
     return out
 
 
-def routed_schema(exchange: Exchange) -> pa.Schema:
-    """What goes through the shuffle: the number of the part, and what finds and orders the sample."""
-    head = [(PART, pa.int32()), (_PAD_FLAG, pa.bool_()), ("place_key", pa.binary()), ("bytes", pa.int64())]
-    return pa.schema([*head, *exchange.columns])
+ROUTED = pa.schema([(PART, pa.int32()), (_PAD_FLAG, pa.bool_()), ("place_key", pa.binary()), ("bytes", pa.int64())])
+"""What goes with a sample to the task that writes it: the number of the part, and what orders samples in it."""
 
 
 @dataclass(frozen=True)
 class RoutePass:
-    """Gives every index row the number of its part; drops what is left over; repeats what is padded."""
+    """Sends every sample to its part; drops what is left over; repeats what is padded."""
 
     index: IndexFiles
     routes: dict[str, SplitRoutes]
     exchange: Exchange
 
     def __call__(self, numbers: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
-        """Numbers of index files to routed rows."""
-        schema = routed_schema(self.exchange)
-        for batch in self.index.read(numbers, ["split", *schema.names[2:]]):
-            for split, route in self.routes.items():
-                own = batch.filter(pc.equal(batch["split"], split))
-                for number, pad, rows in self._parts(route, own):
-                    columns_ = {
-                        PART: pa.array(number, pa.int32()),
-                        _PAD_FLAG: pa.repeat(pa.scalar(pad), rows.num_rows),
-                        **{name: rows[name] for name in schema.names[2:]},
-                    }
-                    yield pa.RecordBatch.from_pydict(columns_, schema)
+        """Numbers of index files to what goes through the shuffle."""
+        return self.exchange.send(self._routed(numbers), ROUTED)
 
-    def _parts(self, route: SplitRoutes, batch: pa.RecordBatch) -> Iterator[tuple[npt.NDArray[np.int64], bool, pa.RecordBatch]]:
-        if not batch.num_rows:
-            return
-        keys = as_sortable(as_matrix(batch["place_key"]))
-        kept = keys < np.bytes_(route.end)
-        numbers = np.searchsorted(np.array(route.firsts), keys, side="right") - 1 + route.first_part
-        yield numbers[kept], False, batch.filter(pa.array(kept))
-        if route.pads:
-            firsts, into = np.array([key for key, _ in route.pads]), np.array([number for _, number in route.pads])
-            which = np.minimum(np.searchsorted(firsts, keys), len(firsts) - 1)
-            again = np.flatnonzero(firsts[which] == keys)
-            yield into[which[again]], True, batch.take(pa.array(again))
+    def _routed(self, numbers: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+        """The rows of samples that some part gets, in the order of the index."""
+        schema = pa.schema([*ROUTED, *self.exchange.columns])
+        for batch in self.index.read(numbers, ["split", *schema.names[2:]]):
+            found = [found for split, route in self.routes.items() for found in _parts(route, batch, split)]
+            if not found:
+                continue
+            rows, parts, pads = (np.concatenate(each) for each in zip(*found, strict=True))
+            order = np.argsort(rows, kind="stable")
+            taken = batch.take(pa.array(rows[order]))
+            columns = [pa.array(parts[order], pa.int32()), pa.array(pads[order]), *(taken[name] for name in schema.names[2:])]
+            yield pa.RecordBatch.from_arrays(columns, schema=schema)
+
+
+_Found = tuple[npt.NDArray[np.int64], npt.NDArray[np.int64], npt.NDArray[np.bool_]]
+
+
+def _parts(route: SplitRoutes, batch: pa.RecordBatch, split: str) -> Iterator[_Found]:
+    """Rows of a split, the part of each, and whether it is a pad there."""
+    own = np.flatnonzero(pc.equal(batch["split"], split).to_numpy(zero_copy_only=False))
+    if not len(own):
+        return
+    keys = as_sortable(as_matrix(batch["place_key"].take(pa.array(own))))
+    kept = keys < np.bytes_(route.end)
+    numbers = np.searchsorted(np.array(route.firsts), keys[kept], side="right") - 1 + route.first_part
+    yield own[kept], numbers, np.zeros(len(numbers), bool)
+    if route.pads:
+        firsts, into = np.array([key for key, _ in route.pads]), np.array([number for _, number in route.pads])
+        which = np.minimum(np.searchsorted(firsts, keys), len(firsts) - 1)
+        again = np.flatnonzero(firsts[which] == keys)
+        yield own[again], into[which[again]], np.ones(len(again), bool)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -148,41 +156,41 @@ class WritePass:
     parts: tuple[PartPlan, ...]
     padded: dict[str, int]
     exchange: Exchange
-    directory: Path
+    directory: WritableStorage
     row_group_bytes: int
     statistics_split: str
 
     def __call__(self, batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
         """Write the part of one partition; one report."""
-        table = pa.Table.from_batches(batches, routed_schema(self.exchange)).combine_chunks()
-        if not table.num_rows:
-            return
-        number = table[PART][0].as_py()
-        report = self._write(number, table.take(pa.array(_order(table))))
+        with self.exchange.receive(batches, ROUTED) as (table, samples):
+            if not table.num_rows:
+                return
+            rows = table.combine_chunks()
+            report = self._write(rows[PART][0].as_py(), rows.take(pa.array(_order(rows))), samples)
         yield pa.RecordBatch.from_pylist([{"report": report.to_json()}], REPORT)
 
-    def _write(self, number: int, refs: pa.Table) -> PartReport:
+    def _write(self, number: int, refs: pa.Table, samples: Fetch) -> PartReport:
         split = self.parts[number].split
         layout = self.encoding.layout(pad=bool(self.padded[split]))
         encoder = Encoder(self.encoding, layout, statistics=split == self.statistics_split)
-        path = self.directory / f"{uuid.uuid4().hex}.parquet"
+        name = f"{uuid.uuid4().hex}.parquet"
         sample_bytes = 0
-        with clear_errors(path):
+        with self.directory.new_file(name) as path:
             writer = PartWriter(path, layout)
-            for samples, size in self._row_groups(refs, encoder, layout):
-                writer.write([_to_disk(samples[column.name], column) for column in layout])
+            for group, size in self._row_groups(refs, functools.partial(_encoded, samples, encoder), layout):
+                writer.write([_to_disk(group[column.name], column) for column in layout])
                 sample_bytes += size
             written = writer.close()
-            ranges = {field: self._side_file(data) for field, data in written.ranges.items()}
+        ranges = {field: self._side_file(data) for field, data in written.ranges.items()}
         return PartReport(
-            number=number, file=path.name, bytes=written.size, sha256=written.sha256, sample_bytes=sample_bytes,
+            number=number, file=name, bytes=written.size, sha256=written.sha256, sample_bytes=sample_bytes,
             row_group_samples=written.row_group_samples, extents=written.extents, ranges=ranges,
             column_bytes={name: written.column_bytes[name][1] for name in self.encoding.schema.names},
             statistics=encoder.statistics(), compression=encoder.compression(),
         )  # fmt: skip
 
     def _row_groups(
-        self, refs: pa.Table, encoder: Encoder, layout: tuple[Column, ...]
+        self, refs: pa.Table, encoded: Callable[[pa.Table], dict[str, pa.Array]], layout: tuple[Column, ...]
     ) -> Iterator[tuple[Mapping[str, pa.Array], int]]:
         """The samples of each row group by column, and their bytes as encoded.
 
@@ -192,71 +200,26 @@ class WritePass:
         staged = refs["bytes"].to_numpy()
         if not self.encoding.changed:
             for first, stop in row_groups(staged, self.row_group_bytes):
-                yield self._samples(refs.slice(first, stop - first), encoder), int(staged[first:stop].sum())
+                yield encoded(refs.slice(first, stop - first)), int(staged[first:stop].sum())
             return
         cutter = RowGroupCutter(self.row_group_bytes)
         counted = tuple(column for column in layout if column.name != PAD)
         grown = np.maximum(staged, sum(column.stride for column in counted))
         for first, stop in row_groups(grown, self.row_group_bytes // _CHUNKS):
-            samples = pa.RecordBatch.from_pydict(self._samples(refs.slice(first, stop - first), encoder))
+            samples = pa.RecordBatch.from_pydict(encoded(refs.slice(first, stop - first)))
             yield from cutter.add(samples, encoded_bytes(samples, counted))
         yield from cutter.rest()
 
-    def _samples(self, refs: pa.Table, encoder: Encoder) -> dict[str, pa.Array]:
-        pads = refs[_PAD_FLAG].combine_chunks()
-        samples = encoder.encode(self.exchange.fetch(refs, encoder.fetched), pads.false_count)
-        return {**samples, KEY: _sample_keys(refs["place_key"]), PAD: pads}
-
     def _side_file(self, data: bytes) -> tuple[str, int, str]:
-        path = self.directory / f"{uuid.uuid4().hex}.npy"
-        path.write_bytes(data)
-        return path.name, len(data), hashlib.sha256(data).hexdigest()
+        name = f"{uuid.uuid4().hex}.npy"
+        self.directory.write(name, data)
+        return name, len(data), hashlib.sha256(data).hexdigest()
 
 
-def row_groups(sample_bytes: npt.NDArray[np.int64], limit: int) -> list[tuple[int, int]]:
-    """Cut a part into row groups [first, stop) of at most `limit` bytes each, or one sample: by the samples' own encoded
-    sizes, so that the cuts depend on nothing else.
-    """
-    ends = np.cumsum(sample_bytes)
-    out = []
-    first = 0
-    while first < len(ends):
-        before = ends[first - 1] if first else 0
-        stop = max(first + 1, int(np.searchsorted(ends, before + limit, side="right")))
-        out.append((first, stop))
-        first = stop
-    return out
-
-
-class RowGroupCutter:
-    """Cuts samples that come in chunks as `row_groups` would cut them all at once."""
-
-    def __init__(self, limit: int) -> None:
-        self._limit = limit
-        self._chunks: list[pa.RecordBatch] = []
-        self._sizes: npt.NDArray[np.int64] = np.empty(0, np.int64)
-
-    def add(self, samples: pa.RecordBatch, sizes: npt.NDArray[np.int64]) -> Iterator[tuple[dict[str, pa.Array], int]]:
-        """The row groups that are complete with these samples, each with its bytes."""
-        self._chunks.append(samples)
-        self._sizes = np.append(self._sizes, sizes)
-        *complete, (kept, _) = row_groups(self._sizes, self._limit)
-        if not complete:
-            return
-        table = pa.Table.from_batches(self._chunks)
-        for first, stop in complete:
-            yield _columns(table.slice(first, stop - first)), int(self._sizes[first:stop].sum())
-        self._chunks = table.slice(kept).to_batches()
-        self._sizes = self._sizes[kept:]
-
-    def rest(self) -> Iterator[tuple[dict[str, pa.Array], int]]:
-        """The last row group."""
-        if self._chunks:
-            yield _columns(pa.Table.from_batches(self._chunks)), int(self._sizes.sum())
-
-
-def _columns(table: pa.Table) -> dict[str, pa.Array]:
-    return {name: pa.concat_arrays(table[name].chunks) for name in table.column_names}
+def _encoded(samples: Fetch, encoder: Encoder, refs: pa.Table) -> dict[str, pa.Array]:
+    pads = refs[_PAD_FLAG].combine_chunks()
+    stored = encoder.encode(samples.fetch(refs, encoder.fetched), pads.false_count)
+    return {**stored, KEY: _sample_keys(refs["place_key"]), PAD: pads}
 
 
 def _order(table: pa.Table) -> npt.NDArray[np.int64]:

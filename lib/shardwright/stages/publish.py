@@ -7,19 +7,20 @@ killed run goes on from the last of them; one directory rename makes the version
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
-from pathlib import Path
+from collections.abc import Callable, Iterable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import PurePosixPath
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, NoReturn, Self
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, model_validator
 
-from shardwright.errors import DatasetConflictError
+from shardwright.errors import DatasetConflictError, StorageError
 from shardwright.format.canonical import canonical_json
 from shardwright.format.layout import LATEST, LOCK, MANIFEST, STAGING, version_name, version_number
 from shardwright.format.manifest import Manifest
 from shardwright.format.versions import encode_latest, published_versions, read_latest, read_manifest
-from shardwright.storage import LocalStorage, Lock
+from shardwright.storage import HdfsOptions, Lock, WritableStorage
 
 PIPELINE_VERSION = 3
 """Raised when the same input and configuration would give other bytes than before: also when a default changes, since the
@@ -27,15 +28,22 @@ fingerprint of a configuration leaves defaults out.
 """
 _KEEP_STAGING_SECONDS = 24 * 3600
 _VERSION = "version"
+_AT_ONCE = 16
+"""Files that are moved at the same time: a rename on HDFS is a request of milliseconds, and there are tens of thousands."""
 
 
-class PublishOptions(BaseModel):
-    """Where the dataset lies."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
+class PublishOptions(HdfsOptions):
+    """Where the dataset lies, and how HDFS keeps it."""
 
     path: str | None = None
-    """A local directory or file:// URL; `build/datasets/<name>` by default, `--output` overrides it."""
+    """A local directory, file:// or hdfs:// URL; `build/datasets/<name>` by default, `--output` overrides it."""
+
+    @model_validator(mode="after")
+    def _only_on_hdfs(self) -> Self:
+        asked = self.asked()
+        if asked and not (self.path or "").startswith("hdfs://"):
+            raise ValueError(f"{', '.join(asked)}: expected an hdfs:// URL as path, found {self.path!r}; leave them out")
+        return self
 
 
 class Published(BaseModel):
@@ -56,11 +64,11 @@ class Publication:
     `attempt` names the working directory: the same for the same work, so that a run finds what a killed one left.
     """
 
-    def __init__(self, storage: LocalStorage, attempt: str) -> None:
+    def __init__(self, storage: WritableStorage, attempt: str) -> None:
         self._storage = storage
         self._lock = Lock(storage, LOCK)
         self._name = f"{STAGING}/{attempt}"
-        self.attempt = LocalStorage(storage.local_path(self._name))
+        self.attempt = storage.child(self._name)
 
     def __enter__(self) -> Self:
         self._lock.__enter__()
@@ -95,11 +103,13 @@ class Publication:
         return published.model_copy(update={"note": note})
 
     def publish(self, files: dict[str, str | bytes], manifest: Manifest, note: str) -> Published:
-        """Make a version of `files`: name in the version -> its name in the attempt's directory, or its bytes."""
-        for name, source in files.items():
-            self._put(name, source)
+        """Make a version of `files`: name in the version -> its name in the attempt's directory, or its bytes.
+
+        Raises StorageError where a staged file is gone, and LockedError where the lock is; nothing is published then.
+        """
+        self._gather(files)
         self.attempt.write(f"{_VERSION}/{MANIFEST}", manifest.to_json())
-        self._remove_strays({*files, MANIFEST})
+        self._check_complete({*files, MANIFEST})
         taken = [number for name in self._storage.names() if (number := version_number(name)) is not None]
         version = version_name(max(taken, default=0) + 1)
         self._lock.check()
@@ -109,25 +119,50 @@ class Publication:
         self._clear()
         return published
 
-    def _put(self, name: str, source: str | bytes) -> None:
-        target = f"{_VERSION}/{name}"
-        self.attempt.make_directory(str(Path(target).parent))
-        if isinstance(source, bytes):
-            self.attempt.write(target, source)
-        elif not self.attempt.exists(target):  # a run that was killed here had moved some already
-            self.attempt.rename(source, target)
+    def _gather(self, files: Mapping[str, str | bytes]) -> None:
+        """Bring all files of the version together; a run that was killed here had moved some already."""
+        there = self.attempt.files(_VERSION)
+        directories = sorted({str(PurePosixPath(_VERSION, name).parent) for name in files})
 
-    def _remove_strays(self, expected: set[str]) -> None:
-        root = self.attempt.local_path(_VERSION)
-        for path in root.rglob("*"):
-            if path.is_file() and path.relative_to(root).as_posix() not in expected:
-                path.unlink()
+        gone: list[str] = []
+
+        def put(file: tuple[str, str | bytes]) -> None:
+            name, source = file
+            try:
+                if isinstance(source, bytes):
+                    self.attempt.write(f"{_VERSION}/{name}", source)
+                elif name not in there:
+                    self.attempt.rename(source, f"{_VERSION}/{name}")
+            except FileNotFoundError:
+                gone.append(name)
+
+        with ThreadPoolExecutor(_AT_ONCE) as pool:
+            list(pool.map(self.attempt.make_directory, directories))
+            list(pool.map(put, files.items()))
+        if gone:
+            self._start_anew(gone)
+
+    def _check_complete(self, expected: set[str]) -> None:
+        """Nothing else lies in the version, which an earlier try may have left, and nothing is missing."""
+        found = self.attempt.files(_VERSION)
+        for name in found.keys() - expected:
+            self.attempt.delete(f"{_VERSION}/{name}")
+        if missing := expected - found.keys():
+            self._start_anew(missing)
+
+    def _start_anew(self, gone: Iterable[str]) -> NoReturn:
+        """Files that finished passes left are gone: their results are worth nothing."""
+        self._lock.check()  # else it is another run that moved them
+        self._clear()
+        raise StorageError(
+            f"{self.attempt.url}: expected the files that this job wrote there, found some gone, like {min(gone)}: were they "
+            "removed while it ran? Nothing was published; run the same command again"
+        )
 
     def _clear(self) -> None:
         self._storage.delete(self._name)
-        staging = self._storage.local_path(STAGING)
-        if staging.exists() and not any(staging.iterdir()):
-            staging.rmdir()
+        if not self._storage.names(STAGING):
+            self._storage.delete(STAGING)
 
     def _sweep(self) -> None:
         """Remove the working directories of attempts that nobody came back to."""

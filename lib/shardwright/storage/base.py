@@ -2,18 +2,33 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path, PurePosixPath
-from typing import BinaryIO, Protocol, Self
+from typing import BinaryIO, NamedTuple, Protocol, Self
 
 from shardwright.errors import StorageError
+from shardwright.storage.hdfs_options import HdfsOptions
+
+
+class Listed(NamedTuple):
+    """A file as a listing shows it."""
+
+    name: str
+    """Relative to the directory that was listed."""
+    bytes: int
+    modified_ns: int
+    """Nanoseconds since 1970; 0 where the storage does not say."""
 
 
 class Storage(Protocol):
     """A directory at `url`; names are relative to it, '/'-separated."""
 
     url: str
+
+    @property
+    def gap_bytes(self) -> int:
+        """So many bytes between two ranges cost as much to read along as another request does, with a few in flight."""
 
     def read(self, name: str) -> bytes:
         """The whole file. Raises FileNotFoundError."""
@@ -29,6 +44,12 @@ class Storage(Protocol):
 
     def names(self, name: str = "") -> list[str]:
         """The names (last components) in a directory, sorted; empty where it does not exist."""
+
+    def listing(self, name: str = "") -> Iterator[Listed]:
+        """Every file below a directory, in any order, without a request for each; a file lists itself, under the name ''.
+
+        Raises FileNotFoundError.
+        """
 
     def local_path(self, name: str = "") -> Path | None:
         """Where the file lies on this machine, or None: then it is read by ranges."""
@@ -72,13 +93,16 @@ class WritableStorage(Storage, Protocol):
         """Set a file's modification time to now. Raises FileNotFoundError."""
 
     def age(self, name: str) -> float:
-        """Seconds since a file or directory was last written or touched, by the storage's own clock. Raises FileNotFoundError."""
+        """Seconds since a file or directory was last written or touched, by the storage's clock. Raises FileNotFoundError."""
 
     def delete(self, name: str = "") -> None:
         """Remove a file or a whole directory for good; nothing happens where there is none."""
 
-    def discard(self, name: str) -> None:
-        """Remove what was published: by way of the trash, where the storage has one that is switched on."""
+    def discard(self, name: str) -> str | None:
+        """Remove what was published: into the trash, where there is one that is switched on.
+
+        The URL that it has in the trash; None where it is gone for good.
+        """
 
 
 def open_storage(url: str) -> Storage:
@@ -91,16 +115,29 @@ def open_storage(url: str) -> Storage:
     return open_writable(url) if local_path_of(url) is not None or url.startswith("hdfs://") else RemoteStorage(url)
 
 
-def open_writable(url: str) -> WritableStorage:
-    """The storage at `url` that can be written to: a plain path, file:// or hdfs://. Raises StorageError for any other."""
+def open_writable(url: str, options: HdfsOptions | None = None) -> WritableStorage:
+    """The storage at `url` that can be written to: a plain path, file:// or hdfs://; `options` are how HDFS keeps it.
+
+    Raises StorageError for any other URL, ConfigError for options with a local path.
+    """
     from shardwright.storage.hdfs import HdfsStorage
     from shardwright.storage.local import LocalStorage
 
     if (path := local_path_of(url)) is not None:
+        if options is not None:
+            options.check_local(url)
         return LocalStorage(path)
     if url.startswith("hdfs://"):
-        return HdfsStorage(url)
-    raise StorageError(f"expected a local path, file:// or hdfs:// to write to, found {url!r}: other storages are only read so far")
+        return HdfsStorage(url, options)
+    raise StorageError(f"expected a local path, file:// or hdfs:// to write to, found {url!r}: {_advice(url)}")
+
+
+def _advice(url: str) -> str:
+    if url.startswith("viewfs://"):
+        return "write the hdfs:// URL that is mounted there (fs.viewfs.mounttable in core-site.xml)"
+    if url.startswith(("webhdfs://", "swebhdfs://")):
+        return "WebHDFS is for reading; its NameNode's RPC address is another one (fs.defaultFS in core-site.xml)"
+    return "other storages are only read"
 
 
 def local_path_of(url: str) -> Path | None:

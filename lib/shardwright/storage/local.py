@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from shardwright.errors import CorruptError, StorageError
-from shardwright.storage.base import check_name
+from shardwright.storage.base import Listed, check_name
 
 
 class LocalStorage:
@@ -21,6 +21,8 @@ class LocalStorage:
 
     Nothing is forced to the disk: after a power failure `shardwright verify` tells whether a version had got there.
     """
+
+    gap_bytes = 4096
 
     def __init__(self, path: Path | str) -> None:
         self.path = Path(path).absolute()
@@ -60,15 +62,26 @@ class LocalStorage:
         except (FileNotFoundError, NotADirectoryError):
             return []
 
+    def listing(self, name: str = "") -> Iterator[Listed]:
+        """Every file below a directory, or the file itself."""
+        root = self.local_path(name)
+        if root.is_dir():
+            for path in root.rglob("*"):
+                if path.is_file():
+                    yield _listed(path.relative_to(root).as_posix(), path.stat())
+        else:
+            yield _listed("", root.stat())
+
     def exists(self, name: str = "") -> bool:
         """Whether a file or directory of that name exists."""
         return self.local_path(name).exists()
 
     def files(self, name: str = "") -> dict[str, int]:
         """Every file below a directory, with its bytes."""
-        root = self.local_path(name)
-        found = ((path.relative_to(root).as_posix(), path.stat().st_size) for path in root.rglob("*") if path.is_file())
-        return dict(sorted(found))
+        try:
+            return {one.name: one.bytes for one in sorted(self.listing(name))}
+        except FileNotFoundError:
+            return {}
 
     def child(self, name: str) -> LocalStorage:
         """The storage of a directory in this one."""
@@ -141,8 +154,12 @@ class LocalStorage:
                 path.unlink(missing_ok=True)
 
     def discard(self, name: str) -> None:
-        """Remove what was published: there is no trash here."""
+        """Remove what was published for good: there is no trash here."""
         self.delete(name)
+
+
+def _listed(name: str, status: os.stat_result) -> Listed:
+    return Listed(name, status.st_size, status.st_mtime_ns)
 
 
 @contextmanager

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import socket
 import threading
 import uuid
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -16,13 +18,16 @@ from shardwright.storage.base import WritableStorage
 
 BEAT_SECONDS = 10.0
 STALE_SECONDS = 60.0
+_ASIDE = ".stale-"
 
 
 class Lock:
     """Holds `name` in `storage` while in its context.
 
-    A lock is stale when its owner ran on this host and is gone, or after 60 s without a beat; a stale one is renamed away and
-    created anew. Raises LockedError on entry when somebody else holds it.
+    A lock is stale when its owner ran on this host and is gone, or after 60 s without a beat; a stale one is renamed to a name
+    made of its content, which stays taken while its successor holds the lock, and created anew: so of several processes that
+    find it stale one wins, and a slow one does not take the winner's lock away. Raises LockedError on entry when somebody else
+    holds it.
     """
 
     def __init__(self, storage: WritableStorage, name: str = "_LOCK") -> None:
@@ -36,7 +41,8 @@ class Lock:
         data = json.dumps(self._owner, sort_keys=True).encode()
         self._storage.make_directory()
         if not self._storage.create(self._name, data):
-            self._take_over_if_stale()
+            if (stale := self._stale_lock()) is not None:
+                self._put_aside(stale)
             if not self._storage.create(self._name, data):
                 raise LockedError(self._held_by())
         self._beat.start()
@@ -46,7 +52,9 @@ class Lock:
         self._stop.set()
         self._beat.join()
         if self._mine():
-            self._storage.delete(self._name)
+            aside = [name for name in self._storage.names() if name.startswith(f"{self._name}{_ASIDE}")]
+            for name in (self._name, *aside):
+                self._storage.delete(name)
 
     def check(self) -> None:
         """Raise LockedError unless this process still holds the lock."""
@@ -64,24 +72,30 @@ class Lock:
         return self._read() == self._owner
 
     def _read(self) -> dict[str, object] | None:
+        data = self._bytes()
+        return None if data is None else _owner(data)
+
+    def _bytes(self) -> bytes | None:
         try:
-            owner = json.loads(self._storage.read(self._name))
+            return self._storage.read(self._name)
         except FileNotFoundError:
             return None
-        except ValueError:
-            return {}
-        return owner if isinstance(owner, dict) else {}
 
-    def _take_over_if_stale(self) -> None:
-        owner = self._read()
-        if owner is None or not self._stale(owner):
-            return
+    def _stale_lock(self) -> bytes | None:
+        """The lock as it is, when it is stale."""
+        data = self._bytes()
+        return data if data is not None and self._stale(_owner(data)) else None
+
+    def _put_aside(self, stale: bytes) -> None:
+        """Take the lock with the content `stale` out of the way, unless another process is about it."""
+        aside = f"{self._name}{_ASIDE}{hashlib.sha256(stale).hexdigest()[:16]}"
         try:
-            aside = f"{self._name}.stale-{uuid.uuid4().hex}"
             self._storage.rename(self._name, aside)
-            self._storage.delete(aside)
-        except FileNotFoundError:
+        except (FileNotFoundError, FileExistsError):
             return  # another process took it over first
+        if self._storage.read(aside) != stale:  # this one slept, while another took over and gave back: it is a third one's
+            with suppress(FileExistsError):
+                self._storage.rename(aside, self._name)
 
     def _stale(self, owner: dict[str, object]) -> bool:
         here = _this_process()
@@ -108,6 +122,15 @@ class Lock:
                 self._storage.touch(self._name)
             except OSError:
                 continue  # a file system that is away for a moment; `check` decides before anything is published
+
+
+def _owner(data: bytes) -> dict[str, object]:
+    """What a lock says; {} for one that says nothing."""
+    try:
+        owner = json.loads(data)
+    except ValueError:
+        return {}
+    return owner if isinstance(owner, dict) else {}
 
 
 def _this_process() -> dict[str, object]:

@@ -1,0 +1,151 @@
+"""The NameNode over HTTP, for what hdfs-native lacks: where blocks lie, storage policies, erasure coding, quotas.
+
+Operations and answers: https://hadoop.apache.org/docs/stable/hadoop-project-dist/hadoop-hdfs/WebHDFS.html.
+"""
+
+from __future__ import annotations
+
+import getpass
+import os
+import threading
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal
+from urllib.parse import quote, urlsplit
+
+from shardwright.errors import MissingDependencyError, StorageError
+from shardwright.storage.hadoop import configuration, configuration_directory, web_addresses
+
+if TYPE_CHECKING:
+    import requests
+
+_TIMEOUT = (5.0, 60.0)
+"""Seconds to connect, and between two bytes of an answer."""
+_OTHER_NAMENODE = ("StandbyException", "RetriableException")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Block:
+    """One block of a file: its bytes, and where its replicas lie, host names and ip:port of DataNodes in one order."""
+
+    offset: int
+    length: int
+    hosts: tuple[str, ...]
+    names: tuple[str, ...]
+
+
+class WebHdfs:
+    """Asks the NameNode of an hdfs://, webhdfs:// or swebhdfs:// URL; of a nameservice the one that is active.
+
+    Threads may share it. The user is HADOOP_USER_NAME, or who runs this process. Raises MissingDependencyError without
+    requests, StorageError for a URL that leads to no NameNode.
+    """
+
+    def __init__(self, url: str) -> None:
+        try:
+            import requests
+        except ImportError as error:
+            raise MissingDependencyError("WebHDFS needs requests: pip install 'shardwright[hdfs]'") from error
+        self._requests = requests
+        parts = urlsplit(url)
+        self.server = f"{parts.scheme}://{parts.netloc}"
+        self.addresses = web_addresses(url, configuration())
+        self.user = os.environ.get("HADOOP_USER_NAME") or getpass.getuser()
+        self._active = 0
+        self._sessions = threading.local()
+
+    def call(
+        self, method: Literal["GET", "PUT", "POST", "DELETE"], op: str, path: str, **parameters: str | int | bool
+    ) -> dict[str, Any]:
+        """The JSON that an operation answers, {} where it answers nothing; `path` is absolute.
+
+        Raises FileNotFoundError for a path that does not exist, StorageError for anything else that the NameNode refuses, and
+        when none can be asked.
+        """
+        failures = []
+        first = self._active
+        for turn in range(len(self.addresses)):
+            number = (first + turn) % len(self.addresses)
+            address = self.addresses[number]
+            try:
+                answer = self._ask(method, address, path, op, parameters)
+            except (self._requests.RequestException, _NotActiveError) as error:
+                failures.append(f"{address} ({_reason(error)})")
+                continue
+            self._active = number
+            return answer
+        directory = configuration_directory()
+        raise StorageError(
+            f"can't ask {self.server}{path} over WebHDFS: tried {', '.join(failures)}; dfs.namenode.http-address in "
+            f"hdfs-site.xml of HADOOP_CONF_DIR ({directory or 'not set'}) says where, else it is port 9870 of the NameNode"
+        )
+
+    def block_locations(self, path: str) -> list[Block]:
+        """The blocks of a file, in order."""
+        answer = self.call("GET", "GETFILEBLOCKLOCATIONS", path)
+        try:
+            found = answer["BlockLocations"]["BlockLocation"]
+            return [
+                Block(
+                    offset=int(one["offset"]), length=int(one["length"]),
+                    hosts=tuple(map(str, one["hosts"])), names=tuple(map(str, one["names"])),
+                )
+                for one in found
+            ]  # fmt: skip
+        except (KeyError, TypeError, ValueError) as error:
+            raise StorageError(f"{self.server}{path}: expected BlockLocations from WebHDFS, found {answer!r:.200}") from error
+
+    def _ask(self, method: str, address: str, path: str, op: str, parameters: dict[str, str | int | bool]) -> dict[str, Any]:
+        url = f"{address}/webhdfs/v1{quote(path)}"
+        texts = {name: str(value).lower() if isinstance(value, bool) else str(value) for name, value in parameters.items()}
+        answer = self._session.request(
+            method, url, params={"op": op, **texts, "user.name": self.user}, timeout=_TIMEOUT, allow_redirects=False
+        )
+        if answer.status_code == 401:
+            scheme = answer.headers.get("WWW-Authenticate", "no scheme")
+            raise StorageError(f"{url}: the NameNode asks for a login (HTTP 401, {scheme}): Kerberos is not supported yet")
+        try:
+            found = (answer.json() if answer.content else None) or {}  # null: no erasure-coding policy
+        except ValueError:
+            found = None
+        if not isinstance(found, dict) or (answer.status_code >= 300 and "RemoteException" not in found):
+            kind = answer.headers.get("Content-Type", "no type")
+            raise StorageError(f"{url}: expected WebHDFS, found HTTP {answer.status_code} {answer.reason} ({kind})")
+        if "RemoteException" in found:
+            _refused(found["RemoteException"], f"{self.server}{path}", self.user)
+        return found
+
+    @property
+    def _session(self) -> requests.Session:
+        """This thread's own. No proxy of the environment is asked for a cluster's addresses; Hadoop's clients don't either."""
+        if not hasattr(self._sessions, "mine"):
+            session = self._requests.Session()
+            session.trust_env = False
+            session.verify = os.environ.get("REQUESTS_CA_BUNDLE") or True
+            self._sessions.mine = session
+        mine: requests.Session = self._sessions.mine
+        return mine
+
+
+class _NotActiveError(Exception):
+    """This NameNode is the standby, or not ready."""
+
+
+def _refused(remote: dict[str, Any], where: str, user: str) -> None:
+    """Raise what a RemoteException means."""
+    kind = str(remote.get("exception", "RemoteException"))
+    message = str(remote.get("message", "")).partition("\n")[0].strip()
+    if kind in _OTHER_NAMENODE:
+        raise _NotActiveError(message)
+    if kind == "FileNotFoundException":
+        raise FileNotFoundError(f"{where} does not exist")
+    if kind == "AccessControlException":
+        raise StorageError(f"{where}: no permission for user {user!r}: {message}")
+    raise StorageError(f"{where}: {kind}: {message}")
+
+
+def _reason(error: Exception) -> str:
+    """Why a NameNode could not be asked, without the nesting of requests and urllib3."""
+    inner: BaseException = error
+    while (deeper := inner.__cause__ or inner.__context__) is not None:
+        inner = deeper
+    return getattr(inner, "strerror", None) or str(inner).partition("\n")[0]

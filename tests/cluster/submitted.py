@@ -1,0 +1,106 @@
+"""Jobs that are started as a user starts them, by ./spark-submit.sh."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import subprocess
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+
+import pyspark
+
+from tests.cluster.daemon import wait_until
+from tests.cluster.yarn import Yarn
+from tests.conftest import ROOT
+
+SMALL = {
+    "spark.yarn.jars": f"local:{Path(pyspark.__path__[0])}/jars/*",  # on this machine containers need no copy
+    "spark.dynamicAllocation.enabled": "false",
+    "spark.executor.instances": "2",
+    "spark.executor.cores": "1",
+    "spark.executor.memory": "512m",
+    "spark.executor.memoryOverhead": "768m",
+    "spark.driver.memory": "768m",
+    "spark.driver.memoryOverhead": "512m",
+    "spark.yarn.am.memory": "384m",
+    "spark.eventLog.enabled": "false",
+    "spark.ui.enabled": "false",
+    "spark.locality.wait": "0s",
+    # a machine's name may not be one that it answers to
+    "spark.executorEnv.SPARK_LOCAL_IP": "127.0.0.1",
+    "spark.yarn.appMasterEnv.SPARK_LOCAL_IP": "127.0.0.1",
+}
+"""What a job on one small machine needs, over conf/spark/yarn.conf."""
+
+_OF_TESTS = ("PYSPARK_PYTHON", "PYSPARK_DRIVER_PYTHON", "PYSPARK_SUBMIT_ARGS", "SPARK_CONF_DIR", "PYTHONPATH")
+
+
+class Job:
+    """A running ./spark-submit.sh; what it says is in `log`."""
+
+    def __init__(self, log: Path, arguments: Sequence[str | Path], environment: Mapping[str, str] | None = None) -> None:
+        kept = {name: value for name, value in os.environ.items() if name not in _OF_TESTS}
+        kept |= {"SPARK_LOCAL_IP": "127.0.0.1", **(environment or {})}
+        self.log = log
+        with log.open("wb") as output:
+            self._process = subprocess.Popen(
+                [ROOT / "spark-submit.sh", *arguments], cwd=ROOT, env=kept, start_new_session=True,
+                stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT,
+            )  # fmt: skip
+
+    @property
+    def text(self) -> str:
+        return self.log.read_text(errors="replace")
+
+    @property
+    def running(self) -> bool:
+        return self._process.poll() is None
+
+    def wait(self, seconds: float = 600) -> int:
+        """Its exit code."""
+        try:
+            return self._process.wait(seconds)
+        except subprocess.TimeoutExpired:
+            self.kill()
+            raise AssertionError(f"not done after {seconds} s:\n{self.text[-6000:]}") from None
+
+    def kill(self) -> None:
+        """Kill -9 of it and of what it started on this machine: in client mode the driver."""
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(self._process.pid, signal.SIGKILL)
+        self._process.wait()
+
+    def succeed(self) -> str:
+        """What it said, when it has ended well."""
+        code = self.wait()
+        assert code == 0, f"exit code {code}:\n{self.text[-6000:]}"
+        return self.text
+
+    def fail(self) -> str:
+        """What it said, when it has ended with an error."""
+        assert self.wait() == 1, self.text[-6000:]
+        return self.text
+
+    def until(self, condition: Callable[[], bool], what: str, seconds: float = 400) -> float:
+        """`wait_until` while it runs."""
+
+        def met() -> bool:
+            found = condition()
+            assert found or self.running, f"it ended before this: {what}\n{self.text[-6000:]}"
+            return found
+
+        return wait_until(met, what, seconds)
+
+
+def on_yarn(mode: str = "client", **settings: str) -> list[str]:
+    """Options for a small job on YARN."""
+    confs = [f"--conf={name}={value}" for name, value in {**SMALL, **settings}.items()]
+    return ["--master", "yarn", "--deploy-mode", mode, *confs]
+
+
+def running_application(yarn: Yarn) -> str:
+    """The id of the one application that runs."""
+    (found,) = yarn.applications("RUNNING")
+    return found

@@ -1,0 +1,140 @@
+"""A real YARN on an HDFS: ResourceManager and NodeManager."""
+
+from __future__ import annotations
+
+import json
+import os
+import urllib.request
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from tests.cluster.configuration import write_site
+from tests.cluster.daemon import MARK, wait_until
+from tests.cluster.guard import marked
+from tests.cluster.hdfs import Hdfs
+from tests.processes import free_ports
+
+_YARN = "org.apache.hadoop.yarn.server"
+_HEAP_MB = 256
+MEMORY_MB = 6144
+CORES = 8
+
+
+@dataclass(frozen=True)
+class Process:
+    """A Java process of a Spark job in a container. `number` is that of the executor, None for an application master."""
+
+    pid: int
+    kind: Literal["master", "executor"]
+    number: int | None
+    command: str
+
+
+class Yarn:
+    """ResourceManager and NodeManager; their settings are added to the configuration directory of `hdfs`."""
+
+    def __init__(self, hdfs: Hdfs, *, yarn: Mapping[str, object] | None = None) -> None:
+        self.hdfs = hdfs
+        ports = free_ports(8)
+        self.http = f"http://127.0.0.1:{ports[4]}"
+        self.settings: dict[str, object] = {**self._yarn(ports), **(yarn or {})}
+        write_site(hdfs.conf, "yarn-site", self.settings)
+        write_site(hdfs.conf, "capacity-scheduler", _SCHEDULER)
+        self.resourcemanager = hdfs.daemon("resourcemanager", f"{_YARN}.resourcemanager.ResourceManager", heap_mb=_HEAP_MB)
+        self.nodemanager = hdfs.daemon("nodemanager", f"{_YARN}.nodemanager.NodeManager", heap_mb=_HEAP_MB)
+
+    @property
+    def containers(self) -> Path:
+        """The logs of containers: application_…/container_…/{stdout,stderr}."""
+        return self.hdfs.logs / "containers"
+
+    def start(self) -> None:
+        """Start both, and wait until the node is there. Takes about 10 s."""
+        self.resourcemanager.start()
+        self.nodemanager.start()
+        daemons = [self.resourcemanager, self.nodemanager]
+        wait_until(
+            lambda: self.get("metrics").get("activeNodes") == 1, "a NodeManager that the ResourceManager knows", 90, daemons
+        )
+
+    def stop(self) -> None:
+        """End both; applications first, with the processes of their containers."""
+        for application in self.applications("RUNNING,ACCEPTED"):
+            self.kill(application)
+        self.nodemanager.stop()
+        self.resourcemanager.stop()
+
+    def get(self, what: str) -> dict[str, Any]:
+        """An answer of the ResourceManager's REST API: "metrics", "apps", "apps/application_…"; {} while it is not there."""
+        try:
+            with urllib.request.urlopen(f"{self.http}/ws/v1/cluster/{what}", timeout=5) as answer:
+                (inner,) = json.load(answer).values()
+        except (OSError, ValueError):
+            return {}
+        return dict(inner or {})
+
+    def applications(self, states: str = "") -> list[str]:
+        """The ids of applications, the oldest first; those in some states ("RUNNING,ACCEPTED") or all."""
+        found = self.get(f"apps?states={states}" if states else "apps").get("app", [])
+        return [one["id"] for one in sorted(found, key=lambda one: one["startedTime"])]
+
+    def kill(self, application: str) -> None:
+        """End an application, and wait until its processes are gone."""
+        request = urllib.request.Request(
+            f"{self.http}/ws/v1/cluster/apps/{application}/state?user.name=hdfs", method="PUT",
+            data=b'{"state": "KILLED"}', headers={"Content-Type": "application/json"},
+        )  # fmt: skip
+        with urllib.request.urlopen(request, timeout=30):
+            pass
+        wait_until(lambda: not self.processes(application), f"the end of {application}'s processes")
+
+    def processes(self, application: str) -> list[Process]:
+        """The Java processes of an application's containers."""
+        found = []
+        for pid, command in sorted(marked(f"{MARK}={self.hdfs.folder}".encode()).items()):
+            words = command.split()
+            if not words or os.path.basename(words[0]) != "java" or application not in command:
+                continue
+            if "--executor-id" in words:
+                found.append(Process(pid, "executor", int(words[words.index("--executor-id") + 1]), command))
+            elif "org.apache.spark.deploy.yarn" in command:
+                found.append(Process(pid, "master", None, command))
+        return found
+
+    def log(self, application: str) -> str:
+        """What all containers of an application have printed."""
+        files = sorted((self.containers / application).glob("*/std*"))
+        return "".join(f"\n== {file.parent.name} {file.name}\n{file.read_text(errors='replace')}" for file in files)
+
+    def _yarn(self, ports: list[int]) -> dict[str, object]:
+        resourcemanager = ("address", "scheduler.address", "resource-tracker.address", "admin.address", "webapp.address")
+        nodemanager = ("address", "localizer.address", "webapp.address")
+        names = [f"yarn.resourcemanager.{name}" for name in resourcemanager] + [
+            f"yarn.nodemanager.{name}" for name in nodemanager
+        ]
+        return {
+            "yarn.resourcemanager.hostname": "127.0.0.1",
+            "yarn.nodemanager.hostname": "127.0.0.1",
+            **{name: f"127.0.0.1:{port}" for name, port in zip(names, ports, strict=True)},
+            "yarn.nodemanager.local-dirs": self.hdfs.folder / "local",
+            "yarn.nodemanager.log-dirs": self.containers,
+            "yarn.nodemanager.resource.memory-mb": MEMORY_MB,
+            "yarn.nodemanager.resource.cpu-vcores": CORES,
+            "yarn.nodemanager.vmem-check-enabled": "false",
+            "yarn.nodemanager.disk-health-checker.max-disk-utilization-per-disk-percentage": 99.5,
+            "yarn.nodemanager.env-whitelist": f"JAVA_HOME,HADOOP_CONF_DIR,PATH,LANG,TZ,{MARK}",
+            "yarn.nodemanager.heartbeat.interval-ms": 200,
+            "yarn.resourcemanager.nodemanagers.heartbeat-interval-ms": 200,
+            "yarn.scheduler.minimum-allocation-mb": 128,
+            "yarn.scheduler.maximum-allocation-mb": 4096,
+            "yarn.application.classpath": ",".join(map(str, self.hdfs.classpath)),
+        }
+
+
+_SCHEDULER = {
+    "yarn.scheduler.capacity.root.queues": "default",
+    "yarn.scheduler.capacity.root.default.capacity": 100,
+    "yarn.scheduler.capacity.maximum-am-resource-percent": 0.6,
+}
