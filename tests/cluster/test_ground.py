@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -173,7 +174,7 @@ def test_an_erasure_coded_directory(hdfs: Hdfs, client: Client, folder: str) -> 
     for size in (0, 10, MiB, 5 * MiB + 3):
         data = noise(size)
         put(client, f"{folder}/{size}", data)
-        wait_until(lambda path=f"{folder}/{size}": complete(client, path), "all units' reports")
+        wait_until(partial(complete, client, f"{folder}/{size}"), "all units' reports")
         assert client.read(f"{folder}/{size}").read() == data
         if size > 2 * MiB:
             assert client.read(f"{folder}/{size}").read_range(MiB - 3, MiB + 6) == data[MiB - 3 : 2 * MiB + 3]

@@ -11,15 +11,19 @@ from pathlib import Path
 from typing import Any, Literal
 
 from tests.cluster.configuration import write_site
-from tests.cluster.daemon import MARK, wait_until
+from tests.cluster.daemon import MARK, Daemon, wait_until
 from tests.cluster.guard import marked
 from tests.cluster.hdfs import Hdfs
 from tests.processes import free_ports
 
 _YARN = "org.apache.hadoop.yarn.server"
 _HEAP_MB = 256
-MEMORY_MB = 6144
+MEMORY_MB = 5120
 CORES = 8
+"""What each node offers."""
+
+_RESOURCEMANAGER = ("address", "scheduler.address", "resource-tracker.address", "admin.address", "webapp.address")
+_NODEMANAGER = ("address", "localizer.address", "webapp.address")
 
 
 @dataclass(frozen=True)
@@ -33,17 +37,21 @@ class Process:
 
 
 class Yarn:
-    """ResourceManager and NodeManager; their settings are added to the configuration directory of `hdfs`."""
+    """ResourceManager and NodeManagers; their settings are added to the configuration directory of `hdfs`.
 
-    def __init__(self, hdfs: Hdfs, *, yarn: Mapping[str, object] | None = None) -> None:
+    NodeManager n is the host 127.0.0.n, as DataNode n is: Spark never runs two attempts of a task on one host.
+    """
+
+    def __init__(self, hdfs: Hdfs, *, nodes: int = 2, yarn: Mapping[str, object] | None = None) -> None:
         self.hdfs = hdfs
-        ports = free_ports(8)
-        self.http = f"http://127.0.0.1:{ports[4]}"
-        self.settings: dict[str, object] = {**self._yarn(ports), **(yarn or {})}
+        addresses = dict(zip(_RESOURCEMANAGER, free_ports(len(_RESOURCEMANAGER)), strict=True))
+        self.http = f"http://127.0.0.1:{addresses['webapp.address']}"
+        own = {f"yarn.resourcemanager.{name}": f"127.0.0.1:{port}" for name, port in addresses.items()}
+        self.settings: dict[str, object] = {**own, **self._yarn(), **(yarn or {})}
         write_site(hdfs.conf, "yarn-site", self.settings)
         write_site(hdfs.conf, "capacity-scheduler", _SCHEDULER)
         self.resourcemanager = hdfs.daemon("resourcemanager", f"{_YARN}.resourcemanager.ResourceManager", heap_mb=_HEAP_MB)
-        self.nodemanager = hdfs.daemon("nodemanager", f"{_YARN}.nodemanager.NodeManager", heap_mb=_HEAP_MB)
+        self.nodemanagers = [self._node(n) for n in range(1, nodes + 1)]
 
     @property
     def containers(self) -> Path:
@@ -51,20 +59,19 @@ class Yarn:
         return self.hdfs.logs / "containers"
 
     def start(self) -> None:
-        """Start both, and wait until the node is there. Takes about 10 s."""
-        self.resourcemanager.start()
-        self.nodemanager.start()
-        daemons = [self.resourcemanager, self.nodemanager]
-        wait_until(
-            lambda: self.get("metrics").get("activeNodes") == 1, "a NodeManager that the ResourceManager knows", 90, daemons
-        )
+        """Start all, and wait until the nodes are there. Takes about 10 s."""
+        daemons = [self.resourcemanager, *self.nodemanagers]
+        for daemon in daemons:
+            daemon.start()
+        nodes = len(self.nodemanagers)
+        wait_until(lambda: self.get("metrics").get("activeNodes") == nodes, f"{nodes} nodes that YARN knows", 90, daemons)
 
     def stop(self) -> None:
-        """End both; applications first, with the processes of their containers."""
+        """End all; applications first, with the processes of their containers."""
         for application in self.applications("RUNNING,ACCEPTED"):
             self.kill(application)
-        self.nodemanager.stop()
-        self.resourcemanager.stop()
+        for daemon in (*self.nodemanagers, self.resourcemanager):
+            daemon.stop()
 
     def get(self, what: str) -> dict[str, Any]:
         """An answer of the ResourceManager's REST API: "metrics", "apps", "apps/application_…"; {} while it is not there."""
@@ -108,17 +115,19 @@ class Yarn:
         files = sorted((self.containers / application).glob("*/std*"))
         return "".join(f"\n== {file.parent.name} {file.name}\n{file.read_text(errors='replace')}" for file in files)
 
-    def _yarn(self, ports: list[int]) -> dict[str, object]:
-        resourcemanager = ("address", "scheduler.address", "resource-tracker.address", "admin.address", "webapp.address")
-        nodemanager = ("address", "localizer.address", "webapp.address")
-        names = [f"yarn.resourcemanager.{name}" for name in resourcemanager] + [
-            f"yarn.nodemanager.{name}" for name in nodemanager
-        ]
+    def _node(self, n: int) -> Daemon:
+        host = f"127.0.0.{n}"
+        settings = {
+            "yarn.nodemanager.hostname": host,
+            "yarn.nodemanager.local-dirs": self.hdfs.folder / f"local/{n}",
+            **{f"yarn.nodemanager.{name}": f"{host}:{port}" for name, port in zip(_NODEMANAGER, free_ports(3), strict=True)},
+        }
+        arguments = [word for name, value in settings.items() for word in ("-D", f"{name}={value}")]
+        return self.hdfs.daemon(f"nodemanager-{n}", f"{_YARN}.nodemanager.NodeManager", *arguments, heap_mb=_HEAP_MB)
+
+    def _yarn(self) -> dict[str, object]:
         return {
             "yarn.resourcemanager.hostname": "127.0.0.1",
-            "yarn.nodemanager.hostname": "127.0.0.1",
-            **{name: f"127.0.0.1:{port}" for name, port in zip(names, ports, strict=True)},
-            "yarn.nodemanager.local-dirs": self.hdfs.folder / "local",
             "yarn.nodemanager.log-dirs": self.containers,
             "yarn.nodemanager.resource.memory-mb": MEMORY_MB,
             "yarn.nodemanager.resource.cpu-vcores": CORES,
@@ -137,4 +146,5 @@ _SCHEDULER = {
     "yarn.scheduler.capacity.root.queues": "default",
     "yarn.scheduler.capacity.root.default.capacity": 100,
     "yarn.scheduler.capacity.maximum-am-resource-percent": 0.6,
+    "yarn.scheduler.capacity.per-node-heartbeat.multiple-assignments-enabled": "false",  # so containers come to all nodes
 }

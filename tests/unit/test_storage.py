@@ -107,7 +107,7 @@ def test_local_and_remote_urls(tmp_path: Path) -> None:
     for url in ("hdfs://namenode:9000/x", "hdfs://ns1/x", "hdfs:///x"):
         assert isinstance(open_storage(url), HdfsStorage)
         assert open_storage(f"{url}/").url == url
-    with pytest.raises(StorageError, match=r"expected hdfs://host:port/path without '\.\.', found 'hdfs://a/b/\.\./c'"):
+    with pytest.raises(StorageError, match=r"expected hdfs://host:port/path without '\.' and '\.\.', found 'hdfs://a/b/\.\./c'"):
         open_storage("hdfs://a/b/../c")
 
 

@@ -35,7 +35,7 @@ class VersionFiles:
     def storage(self) -> Storage:
         """This process's own client."""
         if self._client is None or self._client[0] != os.getpid():
-            self._client = os.getpid(), open_storage(self.url)
+            self._client = os.getpid(), open_storage(self.url, lasting=True)
         return self._client[1]
 
     @property

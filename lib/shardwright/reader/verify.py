@@ -57,7 +57,7 @@ def verify(
 
     Raises DatasetNotFoundError when there is no such dataset or version, StorageError when the file system refuses.
     """
-    storage = open_storage(url)
+    storage = open_storage(url, lasting=True)
     report = Report(storage.url)
     try:
         report.version, manifest = read_manifest(storage, version)

@@ -47,11 +47,11 @@ class IndexFiles:
                     yield from file.iter_batches(columns=wanted)
 
     def frame(self, spark: SparkSession, exchange: Exchange) -> DataFrame:
-        """The rows as a DataFrame."""
-        schema = from_arrow_schema(index_schema(exchange))
-        local = self.directory.local_path()
-        root = self.directory.url if local is None else f"file://{local}"
-        return spark.read.schema(schema).parquet(*(f"{root}/{name}" for name in self.names))
+        """The rows as a DataFrame.
+
+        Not by Spark's own scan: its tasks ask for the hosts of HDFS's blocks, and a local[*] scheduler forgets those that wait.
+        """
+        return self.numbers(spark).mapInArrow(self.read, from_arrow_schema(index_schema(exchange)))
 
 
 def number_repeated(index: DataFrame, exchange: Exchange, *, tasks: int, conflicts_are_errors: bool) -> DataFrame:
@@ -70,9 +70,6 @@ def number_repeated(index: DataFrame, exchange: Exchange, *, tasks: int, conflic
     if conflicts_are_errors:
         _check_conflicts(repeated)
     refs = [field.name for field in exchange.columns]
-    if exchange.in_file_order:
-        # by itself: where tasks that want the host of a block are in one stage with others, a local[*] scheduler forgets them
-        index = index.repartition(tasks, "key")
     ordered = Window.partitionBy("key").orderBy("content", "source", *refs)
     again = index.join(repeated.select("key"), on="key", how="left_semi")
     numbered = again.withColumn("occurrence", sf.row_number().over(ordered) - 1)

@@ -189,7 +189,7 @@ class _Job:
         else:
             tasks = work.data.tasks(recipe.task_bytes)
             frame = self._spark.range(0, len(tasks), 1, len(tasks))
-            rows = SourceRows.staged(work.data, tasks, self._directory)
+            rows = SourceRows.staged(work.data, tasks, self._directory.child("data"))
         read = ReadPass(
             rows=rows, maps=work.maps(), schema=work.schema, exchange=self._exchange, directory=self._directory,
             seed=recipe.shard.seed,

@@ -87,12 +87,16 @@ class Publication:
         return Published(url=self._storage.url, version=version, manifest=manifest, new=False, note="")
 
     def once(self, step: str, work: Callable[[], Any]) -> Any:
-        """The JSON value that `work` gave, now or in a run that was killed after this step."""
+        """The JSON value that `work` gave, now or in a run that was killed after this step. Raises LockedError."""
         name = f"{step}.json"
         if self.attempt.exists(name):
             return json.loads(self.attempt.read(name))
+        self._lock.check()  # where the directory was removed it is not to come back, and for another publish nothing is done
         result = work()
-        self.attempt.write(name, canonical_json(result))
+        try:
+            self.attempt.write(name, canonical_json(result))
+        except FileNotFoundError:
+            self._start_anew([name])
         return result
 
     def adopt(self, published: Published, note: str) -> Published:
@@ -107,17 +111,32 @@ class Publication:
 
         Raises StorageError where a staged file is gone, and LockedError where the lock is; nothing is published then.
         """
-        self._gather(files)
-        self.attempt.write(f"{_VERSION}/{MANIFEST}", manifest.to_json())
-        self._check_complete({*files, MANIFEST})
-        taken = [number for name in self._storage.names() if (number := version_number(name)) is not None]
-        version = version_name(max(taken, default=0) + 1)
         self._lock.check()
-        self._storage.rename(f"{self._name}/{_VERSION}", version)
+        self._gather(files)
+        try:
+            self.attempt.write(f"{_VERSION}/{MANIFEST}", manifest.to_json())
+            self._check_complete({*files, MANIFEST})
+            version = self._name_version()
+        except FileNotFoundError:
+            self._start_anew([MANIFEST])
         published = Published(url=self._storage.url, version=version, manifest=manifest, new=True, note=note)
         self._storage.write(LATEST, encode_latest(manifest, version))
         self._clear()
         return published
+
+    def _name_version(self) -> str:
+        """Give the finished directory the next version's name, which makes it exist."""
+        taken = [number for name in self._storage.names() if (number := version_number(name)) is not None]
+        version = version_name(max(taken, default=0) + 1)
+        self._lock.check()
+        try:
+            self._storage.rename(f"{self._name}/{_VERSION}", version)
+        except FileExistsError as error:
+            self._lock.check()
+            raise StorageError(
+                f"{self._storage.url}/{version} was made by something else just before this publish; run the same command again"
+            ) from error
+        return version
 
     def _gather(self, files: Mapping[str, str | bytes]) -> None:
         """Bring all files of the version together; a run that was killed here had moved some already."""

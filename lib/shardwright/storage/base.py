@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path, PurePosixPath
@@ -105,14 +106,19 @@ class WritableStorage(Storage, Protocol):
         """
 
 
-def open_storage(url: str) -> Storage:
+def open_storage(url: str, *, lasting: bool = False) -> Storage:
     """The storage at `url`: a plain path or file:// is local, hdfs:// goes through hdfs-native, anything else through fsspec.
 
-    Raises StorageError for a scheme that fsspec does not know or whose package is not installed.
+    `lasting` promises that a file read by `ranges` is never replaced by another of its name, as in a published version: on HDFS
+    that saves a question to the NameNode each time. Raises StorageError for a scheme that fsspec does not know or whose package
+    is not installed.
     """
+    from shardwright.storage.hdfs import HdfsStorage
     from shardwright.storage.remote import RemoteStorage
 
-    return open_writable(url) if local_path_of(url) is not None or url.startswith("hdfs://") else RemoteStorage(url)
+    if url.startswith("hdfs://"):
+        return HdfsStorage(url, lasting=lasting)
+    return RemoteStorage(url) if local_path_of(url) is None else open_writable(url)
 
 
 def open_writable(url: str, options: HdfsOptions | None = None) -> WritableStorage:
@@ -149,7 +155,11 @@ def local_path_of(url: str) -> Path | None:
         return Path(rest)
     if url.startswith("file:/"):
         return Path(url.removeprefix("file:"))
-    return None if "://" in url else Path(url).expanduser()
+    if "://" in url:
+        return None
+    if found := re.match(r"[A-Za-z][A-Za-z0-9+.-]+:/", url):
+        raise StorageError(f"expected a local path, or a URL with '//' after its scheme, found {url!r}: write {found[0]}//…")
+    return Path(url).expanduser()
 
 
 def check_name(name: str) -> str:

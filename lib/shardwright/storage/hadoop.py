@@ -51,7 +51,7 @@ def rpc_url(url: str, settings: Mapping[str, str]) -> str:
 
     No server is fs.defaultFS, no port is 8020. Raises StorageError for a URL without server where there is no default.
     """
-    authority = urlsplit(url).netloc
+    authority = url.partition("://")[2].partition("/")[0]
     if not authority:
         default = urlsplit(settings.get("fs.defaultFS", ""))
         if default.scheme != "hdfs":
@@ -63,7 +63,7 @@ def rpc_url(url: str, settings: Mapping[str, str]) -> str:
     if f"dfs.ha.namenodes.{authority}" in settings:
         return f"hdfs://{authority}"
     address = settings.get(f"dfs.namenode.rpc-address.{authority}", authority)
-    return f"hdfs://{address if urlsplit(f'//{address}').port else f'{address}:{_RPC_PORT}'}"
+    return f"hdfs://{address if _port(address) else f'{address}:{_RPC_PORT}'}"
 
 
 def web_addresses(url: str, settings: Mapping[str, str]) -> list[str]:
@@ -92,7 +92,7 @@ def web_addresses(url: str, settings: Mapping[str, str]) -> list[str]:
         rpc = settings.get(f"dfs.namenode.rpc-address{suffix}", authority)
         address = settings.get(f"dfs.namenode.{scheme}-address{suffix}", f"0.0.0.0:{_WEB_PORTS[scheme]}")
         host = _host(rpc) if _host(address) in ("", "0.0.0.0") else _host(address)  # noqa: S104 - Hadoop's "any": the RPC's host
-        found.append(f"{scheme}://{host}:{urlsplit(f'//{address}').port or _WEB_PORTS[scheme]}")
+        found.append(f"{scheme}://{host}:{_port(address) or _WEB_PORTS[scheme]}")
     return found
 
 
@@ -123,7 +123,14 @@ def _host(address: str) -> str:
 
 
 def _with_port(address: str, port: int) -> str:
-    return address if urlsplit(f"//{address}").port else f"{_host(address)}:{port}"
+    return address if _port(address) else f"{_host(address)}:{port}"
+
+
+def _port(address: str) -> int | None:
+    try:
+        return urlsplit(f"//{address}").port
+    except ValueError as error:
+        raise StorageError(f"expected host:port, or the name of a nameservice, found {address!r}: {error}") from None
 
 
 def _filled_in(value: str, settings: Mapping[str, str]) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import functools
 import io
 import os
@@ -11,9 +12,8 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, BinaryIO, TypeVar, cast
-from urllib.parse import urlsplit
 
-from shardwright.errors import CorruptError, StorageError
+from shardwright.errors import StorageError
 from shardwright.storage.base import Listed, check_name
 from shardwright.storage.hdfs_client import Connection, connect, connected
 from shardwright.storage.hdfs_errors import trying
@@ -29,6 +29,8 @@ _TRIES = 8
 all; until the NameNode has missed the DataNode (3 s to 10 minutes, as configured) it may choose it again for a block."""
 _COPY_BYTES = 4 * 2**20
 _LINE_BYTES = 64 * 2**10
+_CLOCK_SECONDS = 5.0
+"""How far off the NameNode's clock may be taken for: a lock is stale after a minute."""
 _READERS = 256
 """Files whose block locations are kept: asking takes 1 ms and more, and the NameNode answers everybody."""
 
@@ -38,25 +40,27 @@ class HdfsStorage:
 
     Nothing is asked of the cluster before the first use. One that was used, or came from a process where it was, waits for a
     NameNode that is away; otherwise a server that does not answer is an error within seconds. `options` say how what is written
-    is kept.
+    is kept; `lasting` promises that files are never replaced, so that what `ranges` learnt of one is kept.
     """
 
     gap_bytes = GAP_BYTES
 
-    def __init__(self, url: str, options: HdfsOptions | None = None, *, known: bool = False) -> None:
-        self.url = url.rstrip("/")
-        parts = urlsplit(self.url)
-        if parts.scheme != "hdfs" or ".." in parts.path.split("/"):
-            raise StorageError(f"expected hdfs://host:port/path without '..', found {url!r}")
-        self._server = f"hdfs://{parts.netloc}"
-        self._root = parts.path
+    def __init__(self, url: str, options: HdfsOptions | None = None, *, known: bool = False, lasting: bool = False) -> None:
+        scheme, _, rest = url.partition("://")
+        authority, _, path = rest.partition("/")  # as Hadoop has it, not as in other URLs: ?, # and % stand for themselves
+        names = [name for name in path.split("/") if name]
+        if scheme != "hdfs" or not {".", ".."}.isdisjoint(names):
+            raise StorageError(f"expected hdfs://host:port/path without '.' and '..', found {url!r}")
+        self._server = f"hdfs://{authority}"
+        self._root = "".join(f"/{name}" for name in names)
+        self.url = self._server + self._root
         self._options = options or HdfsOptions()
-        self._known = known
+        self._known, self._lasting = known, lasting
         self._readers: tuple[int, dict[str, HdfsReader]] = (0, {})
 
     def __reduce__(self) -> tuple[object, ...]:
         known = self._known or connected(self._server)
-        return functools.partial(type(self), known=known), (self.url, self._options)
+        return functools.partial(type(self), known=known, lasting=self._lasting), (self.url, self._options)
 
     def local_path(self, name: str = "") -> None:  # noqa: ARG002 - the protocol's
         """None: files are read by ranges."""
@@ -69,16 +73,17 @@ class HdfsStorage:
 
     def ranges(self, name: str, spans: Sequence[tuple[int, int]]) -> list[bytes]:
         """The bytes of each span; near ones by one request, several requests at once."""
+        if not self._lasting:
+            return self._reader(name).spans(spans)
         process, readers = self._readers
         if process != os.getpid():  # those of the process that was forked hang
             process, readers = self._readers = os.getpid(), {}
-        if (kept := readers.get(name)) is not None:
-            with suppress(CorruptError, StorageError, FileNotFoundError):  # the file may be another one by now
-                return kept.spans(spans)
-        if len(readers) >= _READERS:
-            readers.clear()
-        readers[name] = self._reader(name)
-        return readers[name].spans(spans)
+        reader = readers.get(name)
+        if reader is None:
+            if len(readers) >= _READERS:
+                readers.clear()
+            reader = readers[name] = self._reader(name)
+        return reader.spans(spans)
 
     def open(self, name: str) -> BinaryIO:
         """The file, to be read and sought in, with read-ahead of up to 8 MiB."""
@@ -123,7 +128,8 @@ class HdfsStorage:
 
     def child(self, name: str) -> HdfsStorage:
         """The storage of a directory in this one."""
-        return HdfsStorage(f"{self.url}/{check_name(name)}", self._options.below(), known=self._known)
+        url = f"{self.url}/{check_name(name)}"
+        return HdfsStorage(url, self._options.below(), known=self._known, lasting=self._lasting)
 
     def make_directory(self, name: str = "") -> None:
         """Create a directory with its parents; that of the storage itself gets the group and policies of its options."""
@@ -160,7 +166,10 @@ class HdfsStorage:
     def rename(self, old: str, new: str) -> None:
         """Rename a file or directory to a name that does not exist yet."""
         client, source, target = self._connection.client, self._full(old), self._full(new)
-        trying("rename", f"{self.url}/{old} to {new}", lambda: client.rename(source, target, False))
+        where = f"{self.url}/{old} to {new}"
+        if trying("rename", where, lambda: _exists(client, target)):  # so a target that is there later is this one's
+            raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), where)
+        trying("rename", where, lambda: _rename(client, source, target, overwrite=False))
 
     def touch(self, name: str) -> None:
         """Set a file's modification time to the NameNode's now."""
@@ -204,24 +213,23 @@ class HdfsStorage:
 
     def _store(self, name: str, fill: Callable[[Any], object], size: int, *, overwrite: bool) -> None:
         """Have `fill` write a temporary file, and rename it to `name`; again as a whole where that breaks off."""
-        connection, path = self._connection, self._full(name)
+        connection, path, where = self._connection, self._full(name), f"{self.url}/{name}"
         options = connection.write_options(self._options, size)
+        directory, _, last = path.rpartition("/")
 
-        def store() -> None:
-            directory, _, last = path.rpartition("/")
+        def store() -> str:
             temporary = f"{directory}/.{last}.{uuid.uuid4().hex}"
-            try:
+            with _removed_after_errors(connection, temporary):
                 target = connection.client.create(temporary, options)
                 fill(target)
+                begun = time.monotonic()
                 target.close()  # never by `with`: that also closes a file that is not whole, which then looks so
-                self._note_clock(connection, temporary)
-                _rename_own(connection.client, temporary, path, overwrite=overwrite)
-            except BaseException:
-                with suppress(Exception):
-                    connection.quick.delete(temporary, False)
-                raise
+                _note_clock(connection, temporary, begun)
+            return temporary
 
-        trying("write", f"{self.url}/{name}", store, tries=_TRIES)
+        temporary = trying("write", where, store, tries=_TRIES)
+        with _removed_after_errors(connection, temporary):  # the rename alone is tried again: it may have happened
+            trying("write", where, lambda: _rename(connection.client, temporary, path, overwrite=overwrite))
 
     def _set_up(self) -> None:
         """Give the directory the group and the policies that it does not have yet."""
@@ -249,18 +257,32 @@ class HdfsStorage:
                 self.delete(name)
         return connection.now() or time.time()
 
-    def _note_clock(self, connection: Connection, path: str) -> None:
-        if connection.now() is None:
-            connection.learn_clock(connection.client.get_file_info(path).modification_time)
 
-
-def _rename_own(client: Any, temporary: str, path: str, *, overwrite: bool) -> None:
-    """Rename a file that nobody else knows of."""
+@contextmanager
+def _removed_after_errors(connection: Connection, path: str) -> Iterator[None]:
     try:
-        client.rename(temporary, path, overwrite)
-    except (FileNotFoundError, FileExistsError):
-        # the NameNode may have done it and died before it answered: hdfs-native asks the next one again
-        if _exists(client, temporary) or not _exists(client, path):
+        yield
+    except BaseException:
+        with suppress(Exception):
+            connection.quick.delete(path, False)
+        raise
+
+
+def _note_clock(connection: Connection, path: str, begun: float) -> None:
+    """Learn the NameNode's time from a file that was closed since `begun`; not where it was slow to answer."""
+    if connection.now() is None:
+        written = connection.client.get_file_info(path).modification_time
+        if time.monotonic() - begun < _CLOCK_SECONDS:
+            connection.learn_clock(written)
+
+
+def _rename(client: Any, source: str, target: str, *, overwrite: bool) -> None:
+    """Rename what nobody else renames, to what is not there yet or is replaced."""
+    try:
+        client.rename(source, target, overwrite)
+    except FileNotFoundError:
+        # the NameNode may have done it and died before it answered: hdfs-native asks again, and the source is gone
+        if _exists(client, source) or not _exists(client, target):
             raise
 
 

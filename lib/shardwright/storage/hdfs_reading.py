@@ -49,7 +49,12 @@ class HdfsReader:
         def read() -> bytes:
             nonlocal reader
             if reader is None:
-                reader = self._reader = self._connection.client.read(self._path)
+                reader = self._connection.client.read(self._path)
+                if len(reader) != self.size:
+                    raise CorruptError(
+                        f"{self._where}: expected {self.size} bytes, found {len(reader)}: replaced while it was read"
+                    )
+                self._reader = reader
             try:
                 with reading():
                     return bytes(reader.read_range(start, end - start))

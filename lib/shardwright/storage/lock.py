@@ -7,6 +7,7 @@ import json
 import os
 import socket
 import threading
+import time
 import uuid
 from contextlib import suppress
 from pathlib import Path
@@ -18,16 +19,19 @@ from shardwright.storage.base import WritableStorage
 
 BEAT_SECONDS = 10.0
 STALE_SECONDS = 60.0
+WATCH_SECONDS = 30.0
+"""A lock without a beat for so long is watched before it is taken over: where the storage was away meanwhile, a NameNode that
+was restarted, its owner could not beat, and does so as soon as it notices that it is back."""
 _ASIDE = ".stale-"
 
 
 class Lock:
     """Holds `name` in `storage` while in its context.
 
-    A lock is stale when its owner ran on this host and is gone, or after 60 s without a beat; a stale one is renamed to a name
-    made of its content, which stays taken while its successor holds the lock, and created anew: so of several processes that
-    find it stale one wins, and a slow one does not take the winner's lock away. Raises LockedError on entry when somebody else
-    holds it.
+    A lock is stale when its owner ran on this host and is gone, or after 60 s without a beat and 30 s of watching for one. A
+    stale one is renamed to a name made of its content, which stays taken while its successor holds the lock, and created anew:
+    so of several processes that find it stale one wins, and a slow one does not take the winner's lock away. Raises
+    LockedError on entry when somebody else holds it.
     """
 
     def __init__(self, storage: WritableStorage, name: str = "_LOCK") -> None:
@@ -66,7 +70,7 @@ class Lock:
         owner = self._read()
         if owner is None:
             return None
-        return "" if self._stale(owner) else f"process {owner.get('pid')} on {owner.get('host')}"
+        return "" if self._dead(owner) or self._silent() else f"process {owner.get('pid')} on {owner.get('host')}"
 
     def _mine(self) -> bool:
         return self._read() == self._owner
@@ -84,7 +88,7 @@ class Lock:
     def _stale_lock(self) -> bytes | None:
         """The lock as it is, when it is stale."""
         data = self._bytes()
-        return data if data is not None and self._stale(_owner(data)) else None
+        return data if data is not None and (self._dead(_owner(data)) or self._stays_silent()) else None
 
     def _put_aside(self, stale: bytes) -> None:
         """Take the lock with the content `stale` out of the way, unless another process is about it."""
@@ -93,24 +97,37 @@ class Lock:
             self._storage.rename(self._name, aside)
         except (FileNotFoundError, FileExistsError):
             return  # another process took it over first
-        if self._storage.read(aside) != stale:  # this one slept, while another took over and gave back: it is a third one's
-            with suppress(FileExistsError):
+        with suppress(FileNotFoundError, FileExistsError):
+            if self._storage.read(aside) != stale:  # this one slept, while another took over and gave back: it is a third one's
                 self._storage.rename(aside, self._name)
 
-    def _stale(self, owner: dict[str, object]) -> bool:
+    def _dead(self, owner: dict[str, object]) -> bool:
+        """Whether the owner ran on this host and is gone."""
         here = _this_process()
-        if owner.get("host") == here["host"]:
-            if owner.get("boot_id") != here["boot_id"]:
-                return True
-            if _start_time(owner.get("pid")) != owner.get("start_time"):
-                return True
+        return owner.get("host") == here["host"] and (
+            owner.get("boot_id") != here["boot_id"] or _start_time(owner.get("pid")) != owner.get("start_time")
+        )
+
+    def _silent(self) -> bool:
         try:
             return self._storage.age(self._name) > STALE_SECONDS
         except FileNotFoundError:
             return True
 
+    def _stays_silent(self) -> bool:
+        until = time.monotonic() + WATCH_SECONDS
+        while self._silent():
+            if time.monotonic() >= until:
+                return True
+            time.sleep(min(1.0, WATCH_SECONDS))
+        return False
+
     def _held_by(self) -> str:
-        owner = self._read() or {}
+        owner = self._read()
+        if owner is None:
+            return (
+                f"{self._storage.url}/{self._name} is not there now: was the directory removed, or has its holder just ended?"
+            )
         return (
             f"another publish holds {self._storage.url}: process {owner.get('pid')} on {owner.get('host')}; "
             f"wait for it to end (a dead owner's lock is taken over by itself)"
@@ -118,10 +135,9 @@ class Lock:
 
     def _keep_beating(self) -> None:
         while not self._stop.wait(BEAT_SECONDS):
-            try:
-                self._storage.touch(self._name)
-            except OSError:
-                continue  # a file system that is away for a moment; `check` decides before anything is published
+            with suppress(OSError):  # a file system that is away for a moment; `check` decides before anything is published
+                if self._mine():  # another's is not kept fresh for it
+                    self._storage.touch(self._name)
 
 
 def _owner(data: bytes) -> dict[str, object]:

@@ -109,8 +109,7 @@ class HeldRanges:
 
     def close(self) -> None:
         """Ask for nothing more and let go of everything; requests in flight end by themselves, nobody waits for them."""
-        self._closed = True
-        self._queue.clear()
+        self._closed = True  # what is queued stays so: threads may be looking at it
         self._keep(np.zeros(len(self._begins), bool))
 
     def missing(self, spans: Spans) -> Spans:
@@ -125,7 +124,7 @@ class HeldRanges:
 
     def advance(self, batch: int) -> None:
         """Batches before number `batch` are done with."""
-        self._batch = batch
+        self._batch, self._user = batch, threading.current_thread()
 
     def ask(self, spans: Spans, batches: I64, *, at_once: bool = False) -> None:
         """Have `spans` fetched, in the order of the batches (n,) that need them first; `at_once`: before all asked so far."""
@@ -192,7 +191,9 @@ class HeldRanges:
         begins, ends = begins[order], ends[order]
         different = np.append(True, (begins[1:] != begins[:-1]) | (ends[1:] != ends[:-1]))
         begins, ends = begins[different], ends[different]
-        barrier = np.searchsorted(self._begins, begins)  # nothing that is here already is fetched along with a gap
+        # nothing that is here already is fetched along with a gap, nor a span together with one before it that would be found
+        # in its place: one that is here and begins where it does, but is shorter
+        barrier = np.searchsorted(self._begins, begins, side="right")
         runs = [0, *(np.flatnonzero(np.diff(barrier)) + 1).tolist(), len(begins)]
         pairs = list(zip(begins.tolist(), ends.tolist(), strict=True))
         gap, most = self._gap, max(_REQUEST_BYTES, 4 * self._gap)
@@ -233,6 +234,7 @@ class HeldRanges:
         """Threads and their lock belong to one process."""
         self._process, self._working = os.getpid(), 0
         self._changed = threading.Condition()
+        self._user = threading.current_thread()
 
     def _check_process(self) -> None:
         if self._process != os.getpid():
@@ -242,7 +244,7 @@ class HeldRanges:
 
     def _work_on(self) -> None:
         with self._changed:
-            while self._working < min(_THREADS, len(self._queue)):
+            for _ in range(min(_THREADS - self._working, len(self._queue))):
                 self._working += 1
                 threading.Thread(target=self._work, name="shardwright-read").start()
 
@@ -250,8 +252,7 @@ class HeldRanges:
         """Fetch what is queued, until nothing is; in a thread, which ends then."""
         while True:
             with self._changed:
-                # the interpreter waits for these threads when it ends, but should not for what nobody will read
-                if self._closed or not self._queue or not threading.main_thread().is_alive():
+                if self._closed or not self._queue or not self._used():
                     self._working -= 1
                     return
                 request = self._queue.popleft()
@@ -263,6 +264,10 @@ class HeldRanges:
             with self._changed:
                 request.data, request.error = data, failure
                 self._changed.notify_all()
+
+    def _used(self) -> bool:
+        """Whether the interpreter goes on, or for the thread that reads: else it should not wait for what nobody will read."""
+        return any(one.is_alive() for one in (threading.main_thread(), self._user) if not one.daemon)
 
     def _wait(self, request: _Request) -> bytes:
         with self._changed:
