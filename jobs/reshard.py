@@ -11,6 +11,7 @@ from typing import Annotated
 import typer
 
 from shardwright.cli import run
+from shardwright.config import publish_options
 from shardwright.spark.messages import result_text
 from shardwright.spark.reshard import ReshardOptions, open_reshard, reshard
 
@@ -44,6 +45,7 @@ def main(
     row_group_bytes: Annotated[int | None, typer.Option(min=1, max=2**30, help="As shard.row_group_bytes.")] = None,
     block_bytes: Annotated[int | None, typer.Option(min=1, help="As shard.block_bytes.")] = None,
     window_blocks: Annotated[int | None, typer.Option(min=1, help="As shard.window_blocks.")] = None,
+    settings: Annotated[list[str] | None, typer.Option("--set", help="On HDFS: publish.replication=3.")] = None,
     version: Annotated[str, typer.Option(help="The version of a single source.")] = "latest",
     new_version: Annotated[bool, typer.Option(help="Publish to another dataset although it is there.")] = False,
     dry_run: Annotated[bool, typer.Option(help="Say what would be done and lost; do nothing.")] = False,
@@ -55,12 +57,13 @@ def main(
         order_by=_names(order_by), seed=seed, part_bytes=part_bytes, row_group_bytes=row_group_bytes, block_bytes=block_bytes,
         window_blocks=window_blocks,
     )  # fmt: skip
+    hdfs = publish_options(settings or (), output)
     work = open_reshard(sources, options, version=version)
     for note in work.notes():
         if not quiet or dry_run or note.startswith("warning"):
             typer.echo(note, err=not dry_run)
     if not dry_run:
-        typer.echo(result_text(reshard(work, output, new_version=new_version, quiet=quiet)))
+        typer.echo(result_text(reshard(work, output, hdfs=hdfs, new_version=new_version, quiet=quiet)))
 
 
 if __name__ == "__main__":

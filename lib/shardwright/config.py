@@ -162,6 +162,25 @@ def load_config(path: Path | str, overrides: Sequence[str] = (), *, output: str 
         raise ConfigError([_problem(str(path), dict(detail)) for detail in error.errors()]) from error
 
 
+def publish_options(overrides: Sequence[str], output: str) -> PublishOptions:
+    """How `output` is kept, for a job without a configuration: `overrides` are such as "publish.replication=3".
+
+    Raises ConfigError.
+    """
+    values: dict[str, Any] = {"publish": {}}
+    for override in overrides:
+        if not override.startswith("publish.") or override.startswith("publish.path"):
+            raise ConfigError(
+                [f"--set {override}: expected publish.KEY=VALUE, such as publish.replication=3 (--output is the path)"]
+            )
+        _override(values, override)
+    try:
+        return PublishOptions.model_validate({**values["publish"], "path": output})
+    except ValidationError as error:
+        problems = [_problem("--set", {**detail, "loc": ("publish", *detail["loc"])}) for detail in error.errors()]
+        raise ConfigError(problems) from error
+
+
 def _override(values: dict[str, Any], override: str) -> None:
     key, equals, text = override.partition("=")
     tables = key.strip().split(".")

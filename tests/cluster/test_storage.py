@@ -307,7 +307,7 @@ def test_one_of_several_processes_gets_the_lock(storage: HdfsStorage, rivals: li
     assert storage.names() == []
 
 
-def test_a_lock_of_another_host(storage: HdfsStorage) -> None:
+def test_a_lock_of_another_host(storage: HdfsStorage, monkeypatch: pytest.MonkeyPatch) -> None:
     """It holds for a minute without a beat, by the NameNode's clock."""
     storage.write("_LOCK", b'{"host": "elsewhere", "pid": 7, "boot_id": "x", "id": "y"}')
     with pytest.raises(LockedError, match="process 7 on elsewhere"), Lock(storage):
@@ -316,6 +316,7 @@ def test_a_lock_of_another_host(storage: HdfsStorage) -> None:
     written = client.get_file_info(path_of(storage, "_LOCK")).modification_time
     past = written - 1000 * int(lock_module.STALE_SECONDS + 5)
     client.set_times(path_of(storage, "_LOCK"), past, past)
+    monkeypatch.setattr(lock_module, "WATCH_SECONDS", 1)
     with Lock(storage) as lock:
         lock.check()
     assert storage.names() == []

@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import itertools
+import socket
+import threading
 from collections.abc import Iterator
+from contextlib import suppress
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
 
@@ -17,31 +22,89 @@ from tests.cluster.test_storage import path_of, published
 from tests.unit.test_publish import manifest_of, publish
 
 
-class AsksTwice:
-    """A client whose NameNode goes away after each rename that it did: hdfs-native asks its successor again."""
+class Lossy:
+    """A way to the NameNode on which the answer to every other rename is lost, and the connection with it."""
 
-    def __init__(self, client: Any, between: list[Exception]) -> None:
-        self._client, self.between = client, between
+    def __init__(self, server: str) -> None:
+        host, _, port = server.rpartition(":")
+        self._to = host, int(port)
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        self.server = f"127.0.0.1:{self._listener.getsockname()[1]}"
+        self._renames = itertools.count()
+        self.lost = 0
+        threading.Thread(target=self._accept, daemon=True).start()
+
+    def close(self) -> None:
+        self._listener.close()
+
+    def _accept(self) -> None:
+        with suppress(OSError):
+            while True:
+                client, server = self._listener.accept()[0], socket.create_connection(self._to)
+                lose = threading.Event()
+                threading.Thread(target=self._ask, args=(client, server, lose), daemon=True).start()
+                threading.Thread(target=self._answer, args=(client, server, lose), daemon=True).start()
+
+    def _ask(self, client: socket.socket, server: socket.socket, lose: threading.Event) -> None:
+        with suppress(OSError):
+            while data := client.recv(2**16):
+                if b"rename2" in data and next(self._renames) % 2 == 0:
+                    lose.set()
+                server.sendall(data)
+        server.close()
+
+    def _answer(self, client: socket.socket, server: socket.socket, lose: threading.Event) -> None:
+        with suppress(OSError):
+            while data := server.recv(2**16):
+                if lose.is_set():
+                    self.lost += 1
+                    break
+                client.sendall(data)
+        for one in (client, server):
+            with suppress(OSError):
+                one.shutdown(socket.SHUT_RDWR)
+            one.close()
+
+
+@pytest.fixture
+def way(hdfs: Hdfs) -> Iterator[Lossy]:
+    found = Lossy(urlsplit(hdfs.url).netloc)
+    yield found
+    found.close()
+    assert found.lost
+
+
+@pytest.fixture
+def lossy(hdfs: Hdfs, way: Lossy) -> HdfsStorage:
+    storage = open_writable(f"hdfs://{way.server}{path_of(published(hdfs))}")
+    assert isinstance(storage, HdfsStorage)
+    return storage
+
+
+class Starting:
+    """A client of a NameNode that is killed after a rename, and started again: its answer is lost, the next is an error."""
+
+    def __init__(self, client: Any) -> None:
+        self._client, self._killed = client, False
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._client, name)
 
     def rename(self, source: str, target: str, overwrite: bool = False) -> None:
         self._client.rename(source, target, overwrite)
-        if self.between:
-            raise self.between.pop()
-        self._client.rename(source, target, overwrite)
+        if not self._killed:
+            self._killed = True
+            raise RuntimeError(r'RPCError("org.apache.hadoop.ipc.RetriableException", "NameNode still not started\n\tat x")')
 
 
-STARTING = RuntimeError(r'RPCError("org.apache.hadoop.ipc.RetriableException", "NameNode still not started\n\tat x")')
-
-
-@pytest.fixture(params=[[], [STARTING]], ids=["asked again", "not started yet"])
-def lossy(hdfs: Hdfs, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[HdfsStorage]:
+def test_the_name_node_starts_again_after_a_rename(hdfs: Hdfs, monkeypatch: pytest.MonkeyPatch) -> None:
     storage = published(hdfs)
     connection = storage._connection
-    monkeypatch.setattr(connection, "client", AsksTwice(connection.client, list(request.param)))
-    yield storage
+    client = connection.client
+    for act in (lambda: storage.create("c", b"1"), lambda: storage.rename("c", "d"), lambda: storage.write("d", b"2")):
+        monkeypatch.setattr(connection, "client", Starting(client))
+        assert act() in (True, None)
+    assert {name: storage.read(name) for name in storage.names()} == {"d": b"2"}
 
 
 def test_lost_answers_of_files(lossy: HdfsStorage) -> None:

@@ -12,8 +12,11 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from fsspec.implementations.memory import MemoryFileSystem
 
-from shardwright.sources import open_source
+from shardwright.errors import StorageError
+from shardwright.sources import find_files, open_source
+from shardwright.sources.inputs import split_url
 from shardwright.storage.remote import RemoteStorage
 from tests.formats.inputs import Format
 from tests.formats.remote import FILES, check_same, small_pieces, write_here
@@ -74,3 +77,40 @@ def test_a_task_reads_its_own_part_of_a_file(name: str, there: str, tmp_path: Pa
     Counted.done = 0
     assert sum(batch.num_rows for batch in source.read(tasks[4])) > 9000
     assert 50_000 < Counted.done < 200_000 < source.files[0].bytes / 3
+
+
+@pytest.mark.parametrize(
+    ("url", "server", "name"),
+    [
+        ("hdfs://nn:8020/a//b///c/", "hdfs://nn:8020", "a/b/c"),
+        ("webhdfs://nn:9870//a", "webhdfs://nn:9870", "a"),
+        ("hdfs:///a", "hdfs://", "a"),
+        ("s3://bucket/a//b", "s3://bucket", "a//b"),
+    ],
+)
+def test_a_file_of_hdfs_has_one_name_however_many_slashes_are_written(url: str, server: str, name: str) -> None:
+    assert split_url(url) == (server, name)
+
+
+class Chunked(MemoryFileSystem):  # type: ignore[misc]  # fsspec has no types
+    """chunked://: as over HTTP, where a server need not say how long a file is."""
+
+    protocol = "chunked"
+
+    def info(self, path: str, **kwargs: object) -> dict[str, object]:
+        found = super().info(path, **kwargs)
+        return found | {"size": None} if found["type"] == "file" else dict(found)
+
+    def find(self, path: str, *args: object, **kwargs: object) -> dict[str, dict[str, object]]:
+        return {name: self.info(name) for name in super().find(path)}
+
+
+def test_a_server_that_does_not_say_how_long_a_file_is() -> None:
+    fsspec.register_implementation("chunked", Chunked, clobber=True)
+    fsspec.filesystem("chunked").pipe_file("/in/a.csv", b"number\n1\n")
+    problem = "chunked://server.*in/a.csv: the server does not say how many bytes it has"
+    for url in ("chunked://server/in", "chunked://server/in/a.csv"):
+        with pytest.raises(StorageError, match=problem):
+            find_files(url)
+    with pytest.raises(StorageError, match=problem):
+        RemoteStorage("chunked://server").size("in/a.csv")

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import multiprocessing
-from concurrent.futures import ProcessPoolExecutor
+import sys
+import threading
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -158,3 +160,22 @@ def test_a_missing_and_a_short_part(tmp_path):
     with pytest.raises(CorruptError, match=r"shard=00002/part-00000.parquet: expected \d+ bytes, found 0; copy"):
         train[32]
     assert train[48]["label"] == 48
+
+
+def test_threads_that_open_a_part_at_once_get_one_map_of_it(small):
+    """Else addresses that one of them knows would lie in a map that the other's had replaced, and that is gone."""
+    switch = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    try:
+        with ThreadPoolExecutor(4) as pool:
+            for _ in range(30):
+                files = sw.open_dataset(str(small), split="train").source.columns.files
+                together = threading.Barrier(4)
+
+                def map_it(_, files=files, together=together):
+                    together.wait(10)
+                    return files.map(0)
+
+                assert len({id(buffer) for buffer in pool.map(map_it, range(4))}) == 1
+    finally:
+        sys.setswitchinterval(switch)

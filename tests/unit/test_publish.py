@@ -27,7 +27,7 @@ from shardwright.format.manifest import (
 from shardwright.format.versions import published_versions, read_latest
 from shardwright.schema import Field, Schema
 from shardwright.stages.publish import Publication, Published, check_configuration
-from shardwright.storage import LocalStorage
+from shardwright.storage import LocalStorage, WritableStorage
 
 
 def manifest_of(samples: int, configuration: str = "c" * 64) -> Manifest:
@@ -63,7 +63,7 @@ def stage(publication: Publication, *names: str) -> None:
         publication.attempt.write(f"parts/{name}", name.encode())
 
 
-def publish(storage: LocalStorage, manifest: Manifest, attempt: str = "one") -> Published:
+def publish(storage: WritableStorage, manifest: Manifest, attempt: str = "one") -> Published:
     with Publication(storage, attempt) as publication:
         stage(publication, "a", "stray")
         return publication.publish({"train/shard=00000/p": "parts/a", "index": b"i"}, manifest, "said")
@@ -209,6 +209,22 @@ def test_old_attempts_of_others_are_swept(storage: LocalStorage) -> None:
         os.utime(storage.local_path(f"{STAGING}/{name}"), (then, then))
     with Publication(storage, "mine"):
         assert storage.names(STAGING) == ["mine", "young"]
+
+
+def test_an_expired_version_is_swept_as_expire_would_have_removed_it(tmp_path: Path) -> None:
+    """The one killed before it brought it to the trash; a renamed directory is as old as what was renamed."""
+
+    class WithTrash(LocalStorage):
+        def discard(self, name: str) -> None:
+            self.rename(name, "trash")
+
+    storage = WithTrash(tmp_path / "dataset")
+    storage.make_directory(f"{STAGING}/expired-v000001-0123/train")
+    then = time.time() - 25 * 3600
+    os.utime(storage.local_path(f"{STAGING}/expired-v000001-0123"), (then, then))
+    with Publication(storage, "mine"):
+        assert storage.names("trash") == ["train"]
+        assert storage.names(STAGING) == []
 
 
 def test_another_configuration(storage: LocalStorage) -> None:

@@ -107,8 +107,20 @@ def test_local_and_remote_urls(tmp_path: Path) -> None:
     for url in ("hdfs://namenode:9000/x", "hdfs://ns1/x", "hdfs:///x"):
         assert isinstance(open_storage(url), HdfsStorage)
         assert open_storage(f"{url}/").url == url
-    with pytest.raises(StorageError, match=r"expected hdfs://host:port/path without '\.' and '\.\.', found 'hdfs://a/b/\.\./c'"):
+    with pytest.raises(
+        StorageError, match=r"expected hdfs://host:port/path without '\.' and '\.\.', found 'hdfs://a/b/\.\./c'"
+    ):
         open_storage("hdfs://a/b/../c")
+    for url in ("hdfs:/x", "s3:/x"):  # else a local directory of that name
+        with pytest.raises(StorageError, match=f"a URL with '//' after its scheme, found '{url}': write {url[:-2]}/{{2}}"):
+            open_storage(url)
+    assert open_storage("a:b/c").local_path() == Path("a:b/c").absolute()
+
+
+@pytest.mark.parametrize("name", ["a#b", "a?b", "100 %", "%20", "ü x"])
+def test_names_in_hdfs_urls_stand_for_themselves(name: str) -> None:
+    assert open_storage(f"hdfs://nn:1//{name}/").url == f"hdfs://nn:1/{name}"
+    assert HdfsStorage("hdfs:///").child(name).url == f"hdfs:///{name}"
 
 
 @pytest.mark.parametrize("broken", ["write", "replace"])

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 import socket
 import sys
 import time
@@ -16,7 +17,7 @@ from typing import Any, NamedTuple
 import pytest
 from pydantic import ValidationError
 
-from shardwright.config import load_config
+from shardwright.config import load_config, publish_options
 from shardwright.errors import ConfigError, MissingDependencyError, StorageError
 from shardwright.stages.publish import PublishOptions
 from shardwright.storage import HdfsOptions, HdfsStorage, open_storage, open_writable
@@ -214,6 +215,11 @@ def test_a_server_that_is_not_there(free_port: int, tmp_path: Path, monkeypatch:
         with pytest.raises(StorageError, match=message):
             HdfsStorage(f"{server}/data").exists()
         assert time.monotonic() - begun < 15
+    for server in ("127.0.0.1:x", "[::1"):
+        with pytest.raises(
+            StorageError, match=f"expected host:port, or the name of a nameservice, found '{re.escape(server)}'"
+        ):
+            HdfsStorage(f"hdfs://{server}/data").exists()
     configured(tmp_path, monkeypatch, fs__defaultFS=f"hdfs://127.0.0.1:{free_port}")
     with pytest.raises(StorageError, match=rf"can't reach hdfs://127.0.0.1:{free_port}: .*HADOOP_CONF_DIR is {tmp_path}"):
         open_storage("hdfs:///data").read("x")
@@ -296,6 +302,20 @@ def test_options_need_hdfs(tmp_path: Path) -> None:
         load_config(tmp_path / "c.toml")
     publish = load_config(tmp_path / "c.toml", output="hdfs://ns1/d").publish
     assert (publish.path, publish.replication, publish.block_bytes, publish.group) == ("hdfs://ns1/d", 2, "part", "data")
+
+
+def test_options_of_a_job_without_a_configuration() -> None:
+    found = publish_options(["publish.replication=2", "publish.block_bytes=part", 'publish.umask="027"'], "hdfs://a/b")
+    assert found == PublishOptions(path="hdfs://a/b", replication=2, block_bytes="part", umask="027")
+    assert publish_options([], "/data/x") == PublishOptions(path="/data/x")
+    for setting, output, message in [
+        ("shard.count=2", "hdfs://a/b", r"--set shard.count=2: expected publish.KEY=VALUE"),
+        ("publish.path=x", "hdfs://a/b", r"--set publish.path=x: expected .*--output is the path"),
+        ("publish.replicas=2", "hdfs://a/b", r"--set: \[publish\] replicas: unknown key; .*'replication'"),
+        ("publish.replication=2", "/data/x", "--set: publish: replication: expected an hdfs:// URL as path, found '/data/x'"),
+    ]:
+        with pytest.raises(ConfigError, match=message):
+            publish_options([setting], output)
 
 
 def test_what_hdfs_passes_on_is_not_set_again() -> None:

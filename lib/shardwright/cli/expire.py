@@ -11,12 +11,9 @@ import typer
 
 from shardwright.cli.output import out, size, table
 from shardwright.errors import ConfigError, DatasetNotFoundError
-from shardwright.format.layout import CARRY, LATEST, LOCK, STAGING
+from shardwright.format.layout import CARRY, EXPIRED, LATEST, LOCK, STAGING
 from shardwright.format.versions import published_versions, read_index, read_latest, read_manifest
 from shardwright.storage import Lock, WritableStorage, open_writable
-
-_EXPIRED = "expired-"
-"""What the names of directories in `_staging` begin with that wait to be deleted."""
 
 
 def expire(
@@ -93,10 +90,10 @@ def _delete(storage: WritableStorage, versions: Iterable[str]) -> None:
     for version in versions:
         storage.make_directory(STAGING)
         # out of sight in one step: a version is there whole, or not at all
-        storage.rename(version, f"{STAGING}/{_EXPIRED}{version}-{uuid.uuid4().hex}")
+        storage.rename(version, f"{STAGING}/{EXPIRED}{version}-{uuid.uuid4().hex}")
     freed: dict[str | None, int] = {}
     for name in storage.names(STAGING):
-        if name.lstrip(".").startswith(_EXPIRED):
+        if name.lstrip(".").startswith(EXPIRED):
             count = _bytes(storage, f"{STAGING}/{name}")
             trash = storage.discard(f"{STAGING}/{name}")
             freed[trash] = freed.get(trash, 0) + count

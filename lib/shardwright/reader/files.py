@@ -27,7 +27,7 @@ class VersionFiles:
 
     def __init__(self, url: str, version: str, parts: Parts) -> None:
         self.url, self.version, self.parts = url, version, parts
-        self._maps: list[pa.Buffer | None] = [None] * len(parts.name)
+        self._maps: dict[int, pa.Buffer] = {}
         self._addresses = np.full(len(parts.name), -1, np.int64)
         self._client: tuple[int, Storage] | None = None
 
@@ -49,14 +49,14 @@ class VersionFiles:
 
     def map(self, part: int) -> pa.Buffer:
         """The bytes of a local part. Raises CorruptError when it is missing, or not as long as it was published."""
-        mapped = self._maps[part]
+        mapped = self._maps.get(part)
         if mapped is None:
             name = self.parts.name[part]
             path = self.storage.local_path(f"{self.version}/{name}")
             with self.clear_errors(name), pa.memory_map(str(path)) as file:
                 mapped = file.read_buffer()  # holds the mapping, not the descriptor: no limit on open files
             self._check_size(name, mapped.size, self.parts.bytes[part])
-            self._maps[part] = mapped
+            mapped = self._maps.setdefault(part, mapped)  # that of another thread, which may have told its address already
             self._addresses[part] = mapped.address
         return mapped
 

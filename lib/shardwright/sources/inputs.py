@@ -129,9 +129,11 @@ def locate(url: str) -> tuple[Storage, str]:
 
 
 def split_url(url: str) -> tuple[str, str]:
-    """scheme://server, and what follows it, without slashes around."""
+    """scheme://server, and what follows it, without slashes around; one file of HDFS has one name here."""
     scheme, _, rest = url.partition("://")
     server, _, name = rest.partition("/")
+    if scheme in ("hdfs", "webhdfs", "swebhdfs"):
+        name = "/".join(filter(None, name.split("/")))  # object stores tell a//b and a/b apart
     return f"{scheme}://{server}", name.strip("/")
 
 

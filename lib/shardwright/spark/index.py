@@ -66,7 +66,8 @@ def number_repeated(index: DataFrame, exchange: Exchange, *, tasks: int, conflic
         sf.min("source").alias("one"),
         sf.max("source").alias("other"),
     )
-    repeated = counted.where(sf.col("samples") > 1)
+    # Spark takes what Python reads for small, and would bring all repeated keys, however many, to the driver to broadcast them
+    repeated = counted.where(sf.col("samples") > 1).hint("merge")
     if conflicts_are_errors:
         _check_conflicts(repeated)
     refs = [field.name for field in exchange.columns]

@@ -149,7 +149,8 @@ class _Job:
         self._directory = publication.attempt
         self._spark = work.data.sparkSession if isinstance(work.data, DataFrame) else open_session(work.name)
         master = self._spark.sparkContext.master
-        check_reachable(master, {output: "publish.path", **dict.fromkeys(work.paths, "read.path")})
+        named_input, named_output = work.places
+        check_reachable(master, {output: named_output, **dict.fromkeys(work.paths, named_input)})
         self._exchange = work.exchange(self._directory.child("data"), one_host=on_one_host(master))
         self._passes = Passes(self._spark.sparkContext, quiet=quiet)
 

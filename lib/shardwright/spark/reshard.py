@@ -30,7 +30,7 @@ from shardwright.stages.publish import Published
 from shardwright.stages.read import AddContent
 from shardwright.stages.shard import OrderBy, ShardOptions, ShardPlan, SplitSize, plan_shards
 from shardwright.stages.standardise import Scaling, StandardiseOptions
-from shardwright.storage import open_storage
+from shardwright.storage import HdfsOptions, open_storage
 
 _METHODS = {"standardise": "mean_std", "min_max": "min_max", "robust": "robust"}
 
@@ -61,6 +61,8 @@ class Reshard(Work):
     Raises ConfigError, DatasetNotFoundError for an unknown split, SchemaError for versions that do not go together,
     BalanceError where a split has fewer samples than shards.
     """
+
+    places = ("SOURCES", "--output")
 
     def __init__(self, versions: Sequence[Version], options: ReshardOptions, paths: Sequence[str]) -> None:
         self._versions, self._options = tuple(versions), options
@@ -197,10 +199,15 @@ def open_reshard(urls: Sequence[str], options: ReshardOptions, *, version: str =
     return Reshard([Version.open(url, version) for url in urls], options, urls)
 
 
-def reshard(work: Reshard, output: str, *, new_version: bool = False, quiet: bool = False) -> Published:
-    """Publish to `output`: a new version where that is one of the sources. Raises what a prepare job raises."""
+def reshard(
+    work: Reshard, output: str, *, hdfs: HdfsOptions | None = None, new_version: bool = False, quiet: bool = False
+) -> Published:
+    """Publish to `output`: a new version where that is one of the sources. Raises what a prepare job raises.
+
+    `hdfs` says how HDFS keeps the files, where `output` is there.
+    """
     mine = open_storage(output).url in work.urls
-    return run(work, output, new_version=new_version or mine, quiet=quiet)
+    return run(work, output, hdfs=hdfs, new_version=new_version or mine, quiet=quiet)
 
 
 def _check_together(versions: Sequence[Version]) -> None:

@@ -69,6 +69,8 @@ class Work:
         fields = self.input_schema.model_dump(mode="json", exclude_defaults=True)
         self.configuration_sha256 = canonical_sha256([chosen, fields, *map(code_sha256, self.own_code)])
 
+    places = ("read.path", "publish.path")
+    """What input and output are called where somebody names them."""
     fitted: tuple[Transform, ...] = ()
     """Transforms at write that the samples went through before."""
 

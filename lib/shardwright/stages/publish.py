@@ -17,7 +17,7 @@ from pydantic import BaseModel, ConfigDict, model_validator
 
 from shardwright.errors import DatasetConflictError, StorageError
 from shardwright.format.canonical import canonical_json
-from shardwright.format.layout import LATEST, LOCK, MANIFEST, STAGING, version_name, version_number
+from shardwright.format.layout import EXPIRED, LATEST, LOCK, MANIFEST, STAGING, version_name, version_number
 from shardwright.format.manifest import Manifest
 from shardwright.format.versions import encode_latest, published_versions, read_latest, read_manifest
 from shardwright.storage import HdfsOptions, Lock, WritableStorage
@@ -184,11 +184,12 @@ class Publication:
             self._storage.delete(STAGING)
 
     def _sweep(self) -> None:
-        """Remove the working directories of attempts that nobody came back to."""
+        """Remove the working directories of attempts that nobody came back to, and expired versions, as `expire` would have."""
         for name in self._storage.names(STAGING):
             path = f"{STAGING}/{name}"
             if path != self._name and self._storage.age(path) > _KEEP_STAGING_SECONDS:
-                self._storage.delete(path)
+                remove = self._storage.discard if name.startswith(EXPIRED) else self._storage.delete
+                remove(path)
 
 
 def check_configuration(newest: Published, configuration_sha256: str, *, new_version: bool) -> None:

@@ -86,7 +86,7 @@ class HdfsStorage:
         return reader.spans(spans)
 
     def open(self, name: str) -> BinaryIO:
-        """The file, to be read and sought in, with read-ahead of up to 8 MiB."""
+        """The file, to be read and sought in, with read-ahead that grows to 2 MiB, one step ahead of who reads."""
         return cast(BinaryIO, io.BufferedReader(HdfsFile(self._reader(name)), _LINE_BYTES))
 
     def size(self, name: str) -> int:
@@ -216,20 +216,33 @@ class HdfsStorage:
         connection, path, where = self._connection, self._full(name), f"{self.url}/{name}"
         options = connection.write_options(self._options, size)
         directory, _, last = path.rpartition("/")
+        left: list[str] = []
+
+        def remove() -> None:
+            while left:
+                connection.quick.delete(left[-1], False)
+                left.pop()
 
         def store() -> str:
+            with suppress(Exception):  # what the last try left; where that does not work yet, after the next
+                remove()
             temporary = f"{directory}/.{last}.{uuid.uuid4().hex}"
-            with _removed_after_errors(connection, temporary):
-                target = connection.client.create(temporary, options)
-                fill(target)
-                begun = time.monotonic()
-                target.close()  # never by `with`: that also closes a file that is not whole, which then looks so
-                _note_clock(connection, temporary, begun)
+            left.append(temporary)
+            target = connection.client.create(temporary, options)
+            fill(target)
+            begun = time.monotonic()
+            target.close()  # never by `with`: that also closes a file that is not whole, which then looks so
+            _note_clock(connection, temporary, begun)
             return temporary
 
-        temporary = trying("write", where, store, tries=_TRIES)
-        with _removed_after_errors(connection, temporary):  # the rename alone is tried again: it may have happened
+        try:
+            temporary = trying("write", where, store, tries=_TRIES)
+            # the rename alone is tried again: it may have happened
             trying("write", where, lambda: _rename(connection.client, temporary, path, overwrite=overwrite))
+            left.remove(temporary)
+        finally:
+            with suppress(Exception):
+                remove()
 
     def _set_up(self) -> None:
         """Give the directory the group and the policies that it does not have yet."""
@@ -256,16 +269,6 @@ class HdfsStorage:
                 self.create(name := f".clock.{uuid.uuid4().hex}", b"")
                 self.delete(name)
         return connection.now() or time.time()
-
-
-@contextmanager
-def _removed_after_errors(connection: Connection, path: str) -> Iterator[None]:
-    try:
-        yield
-    except BaseException:
-        with suppress(Exception):
-            connection.quick.delete(path, False)
-        raise
 
 
 def _note_clock(connection: Connection, path: str, begun: float) -> None:

@@ -34,7 +34,8 @@ def trying(doing: str, where: str, work: Callable[[], T], *, tries: int = 1) -> 
     """What `work` gives; what it raises is said clearly: "can't <doing> <where>: …".
 
     It is called up to `tries` times, with growing pauses, where another DataNode may do what one could not, and for up to
-    `STARTING_SECONDS` while the NameNode starts. (For a NameNode that is away hdfs-native itself waits, about three minutes.)
+    `STARTING_SECONDS` while the NameNode starts, or where it went before it answered: it may have done `work` by then. (For one
+    that is away already hdfs-native itself waits, about three minutes.)
     Raises FileNotFoundError, FileExistsError, NotADirectoryError, StorageError.
     """
     begun, pause = time.monotonic(), _FIRST_PAUSE
@@ -104,6 +105,8 @@ def _client_error(text: str, doing: str, where: str) -> tuple[BaseException, Kin
     """What hdfs-native could not do: `text` is of the system, or the Rust value."""
     directory = configuration_directory()
     configured = f"HADOOP_CONF_DIR is {directory}" if directory else "HADOOP_CONF_DIR is not set"
+    if directory and not directory.is_dir():
+        configured += ", which is not there"
     if "No NameNode hosts found" in text:
         return StorageError(f"can't {doing} {where}: no such nameservice in Hadoop's configuration; {configured}"), "final"
     if re.search(r"SASL|GSSAPI|gssapi|GSS_S|Kerberos|krb5", text):
@@ -117,7 +120,11 @@ def _client_error(text: str, doing: str, where: str) -> tuple[BaseException, Kin
             f"can't {doing} {where}: nothing that speaks HDFS answers there ({text}): is the NameNode up, and is this its RPC "
             f"port (8020 where none is said; WebHDFS's is another)? {configured}"
         ), "again"
-    if "onnection refused" in text or "listener disconnected" in text:
+    if "listener disconnected" in text:
+        return StorageError(
+            f"can't {doing} {where}: the NameNode broke the connection off, again and again ({text})"
+        ), "starting"
+    if "onnection refused" in text:
         text = f"a DataNode did not answer, or no NameNode for minutes ({text}); hdfs dfsadmin -report shows which are dead"
     if "All DataNodes failed" in text:
         text = "none of the DataNodes that hold this block gave it (hdfs fsck -files -blocks -locations shows which they are)"

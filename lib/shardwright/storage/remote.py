@@ -71,7 +71,7 @@ class RemoteStorage:
 
     def size(self, name: str) -> int:
         """Bytes of a file."""
-        return int(self._do("look at", name, self._fs.size))
+        return self._bytes(name, self._do("look at", name, self._fs.size))
 
     def names(self, name: str = "") -> list[str]:
         """The names in a directory, sorted."""
@@ -89,7 +89,15 @@ class RemoteStorage:
         if not found:
             self._do("list", name, self._fs.info)  # raises where there is nothing
         for path, info in found.items():
-            yield Listed(path.removeprefix(root).lstrip("/"), int(info["size"]), _modified_ns(info))
+            file = path.removeprefix(root).lstrip("/")
+            yield Listed(file, self._bytes("/".join(filter(None, (name, file))), info["size"]), _modified_ns(info))
+
+    def _bytes(self, name: str, told: int | None) -> int:
+        if told is None:
+            raise StorageError(
+                f"{self.url}/{name}: the server does not say how many bytes it has; copy it to where that is known"
+            )
+        return int(told)
 
     def _full(self, name: str) -> str:
         return f"{self._root.rstrip('/')}/{check_name(name)}" if name else self._root
