@@ -93,13 +93,13 @@ def test_a_file_of_hdfs_has_one_name_however_many_slashes_are_written(url: str, 
 
 
 class Chunked(LocalFileSystem):  # type: ignore[misc]  # fsspec has no types
-    """chunked:///path: as over HTTP, where a server need not say how long a file is."""
+    """chunked://server/path: as over HTTP, where a server need not say how long a file is."""
 
     protocol = "chunked"
 
     @classmethod
     def _strip_protocol(cls, path: object) -> object:
-        return super()._strip_protocol(str(path).removeprefix("chunked://"))
+        return "/" + str(path).removeprefix("chunked://server").strip("/")
 
     def info(self, path: object, **kwargs: object) -> dict[str, object]:
         found = super().info(path, **kwargs)
@@ -109,9 +109,9 @@ class Chunked(LocalFileSystem):  # type: ignore[misc]  # fsspec has no types
 def test_a_server_that_does_not_say_how_long_a_file_is(tmp_path: Path) -> None:
     fsspec.register_implementation("chunked", Chunked, clobber=True)
     (tmp_path / "a.csv").write_text("number\n1\n")
-    problem = f"chunked://{tmp_path}/a.csv: the server does not say how many bytes it has; copy it"
-    for url in (f"chunked://{tmp_path}", f"chunked://{tmp_path}/a.csv"):
+    problem = f"chunked://server{tmp_path}/a.csv: the server does not say how many bytes it has; copy it"
+    for url in (f"chunked://server{tmp_path}", f"chunked://server{tmp_path}/a.csv"):
         with pytest.raises(StorageError, match=problem):
             find_files(url)
     with pytest.raises(StorageError, match=problem):
-        RemoteStorage(f"chunked://{tmp_path}").size("a.csv")
+        RemoteStorage(f"chunked://server{tmp_path}").size("a.csv")

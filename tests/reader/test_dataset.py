@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import multiprocessing
 import sys
 import threading
@@ -179,3 +180,17 @@ def test_threads_that_open_a_part_at_once_get_one_map_of_it(small):
                 assert len({id(buffer) for buffer in pool.map(map_it, range(4))}) == 1
     finally:
         sys.setswitchinterval(switch)
+
+
+def test_threads_that_read_compressed_columns_do_not_disturb_each_other(tmp_path):
+    publish(tmp_path / "d", {"train": digits(400)}, compressed=["label"], shards=1, part_samples=400)
+    train = sw.open_dataset(str(tmp_path / "d"), columns=["label"])
+    train = sw.Dataset(dataclasses.replace(train.source, cache_bytes=1))  # each row group is read again and again
+    rows = np.arange(len(train))
+
+    def read(seed):
+        order = np.random.default_rng(seed)
+        return all(np.array_equal(train.take(some)["label"], some) for some in (order.permutation(rows) for _ in range(20)))
+
+    with ThreadPoolExecutor(4) as pool:
+        assert all(pool.map(read, range(4)))

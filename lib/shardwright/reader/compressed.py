@@ -82,9 +82,7 @@ class CompressedColumn:
         return first, first + chunk.total_compressed_size
 
     def _read(self, part: int, number: int, held: HeldRanges | None) -> pa.Array:
-        file = self._file(part)
-        if held is not None:
-            file = self._files.parquet(part, file.metadata, held)
+        file = self._files.parquet(part, self._file(part).metadata, held)  # not thread-safe: one of our own for each reading
         where = self._files.path(self._files.parts.name[part])
         try:
             table = file.read_row_group(number, columns=[self._column.name])

@@ -10,7 +10,7 @@ import uuid
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, Self
 
 from shardwright.errors import CorruptError, StorageError
 from shardwright.storage.base import Listed, check_name
@@ -83,9 +83,9 @@ class LocalStorage:
         except FileNotFoundError:
             return {}
 
-    def child(self, name: str) -> LocalStorage:
+    def child(self, name: str) -> Self:
         """The storage of a directory in this one."""
-        return LocalStorage(self.local_path(name))
+        return type(self)(self.local_path(name))
 
     def make_directory(self, name: str = "") -> None:
         """Create a directory with its parents."""
