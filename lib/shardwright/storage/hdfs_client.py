@@ -86,7 +86,9 @@ class Connection:
             return None
 
     def _open(self, settings: Mapping[str, str]) -> Any:
-        return self._native.Client(self.server, {**self.settings, **settings})  # hdfs-native itself fills in no ${…}
+        client = self._native.Client(self.server, {**self.settings, **settings})  # hdfs-native itself fills in no ${…}
+        _CLIENTS.append(client)
+        return client
 
     def learn_clock(self, written: int) -> None:
         """`written`, in ms, is the NameNode's time now, to some ms: it just noted it as a file's modification time."""
@@ -98,7 +100,9 @@ class Connection:
 
 
 _CONNECTIONS: dict[tuple[int, str, str | None, str | None], Connection] = {}
-"""A client that a fork brought along hangs, even when it is thrown away: the process is part of the key, and all are kept."""
+"""A client that a fork brought along hangs: the process is part of the key."""
+_CLIENTS: list[Any] = []
+"""All ever opened, also to servers that did not answer: a child hangs where it throws one away that a fork brought."""
 
 
 def connect(url: str, *, known: bool) -> Connection:
