@@ -17,9 +17,10 @@ PYTHON = "python{}.{}".format(*sys.version_info[:2])
 
 
 def ready(*words: str, **environ: str) -> Submission:
+    submission = Submission.parse(words)
     return prepared(
-        Submission.parse(words), {"HADOOP_USER_NAME": "ada", **environ},
-        environment="hdfs:///a/environment.tar.gz", spark="hdfs:///a/spark.zip", code="/cache/shardwright.zip",
+        submission, {"HADOOP_USER_NAME": "ada", **environ}, environment="hdfs:///a/environment.tar.gz",
+        spark=None if submission.brings_spark else "hdfs:///a/spark.zip", code="/cache/shardwright.zip",
     )  # fmt: skip
 
 
@@ -82,6 +83,7 @@ def test_lists_of_the_user_are_kept(given: list[str], option: str, expected: str
 def test_what_the_user_sets_stays() -> None:
     mine = ["--conf", "spark.yarn.jars=hdfs:///jars/*", "--conf", "spark.executorEnv.PYTHONPATH=m/lib"]
     mine += ["--conf", "spark.executorEnv.HADOOP_CONF_DIR=/etc/hadoop", "--conf", "spark.pyspark.python=./python/bin/python3"]
+    assert Submission.parse([*mine, "job.py"]).brings_spark
     found = ready(*mine, "job.py", PYSPARK_PYTHON="/ignored").properties()
     assert "spark.yarn.archive" not in found
     assert found["spark.executorEnv.PYTHONPATH"] == "m/lib:{{PWD}}/environment"

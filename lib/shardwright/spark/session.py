@@ -39,6 +39,7 @@ def task_slots(session: SparkSession) -> int:
     return session.sparkContext.defaultParallelism
 
 
+_GONE = re.compile(r"^FileNotFoundError: (.+)", re.MULTILINE)
 _DIED = re.compile(r"Python worker exited unexpectedly|Python worker .*crash", re.IGNORECASE)
 
 
@@ -46,7 +47,8 @@ _DIED = re.compile(r"Python worker exited unexpectedly|Python worker .*crash", r
 def executor_errors(functions: Sequence[str] = ()) -> Iterator[None]:
     """Raise the shardwright error that a task raised, in place of Spark's wrapping of it.
 
-    Raises WorkerDiedError where a worker's process is gone, with `functions`, code of the team's own that it ran.
+    Raises WorkerDiedError where a worker's process is gone, with `functions`, code of the team's own that it ran, and
+    StorageError where a task's file is gone.
     """
     try:
         yield
@@ -59,6 +61,11 @@ def executor_errors(functions: Sequence[str] = ()) -> Iterator[None]:
             ) from error
         found = re.search(r"^shardwright\.errors\.(\w+): (.*?)(?=\s*\n *SQLSTATE|\n\s*at |\n\n|\Z)", str(error), re.M | re.S)
         kind = getattr(errors, found.group(1), None) if found else None
+        if found is None and (gone := _GONE.search(str(error))):
+            raise errors.StorageError(
+                f"a task did not find a file ({gone.group(1).strip()}): was it, or the directory that this job works in, "
+                "removed while it ran? nothing was published; run the same command again"
+            ) from error
         if found is None or not (isinstance(kind, type) and issubclass(kind, errors.ShardwrightError)):
             raise
         told = found.group(2).strip()

@@ -72,6 +72,11 @@ class Submission:
         options = [word for option in self.options for word in option if word is not None]
         return [*options, self.job, *self.arguments]
 
+    @property
+    def brings_spark(self) -> bool:
+        """Whether its properties say where Spark's jars are."""
+        return not {"spark.yarn.archive", "spark.yarn.jars"}.isdisjoint(self.properties())
+
     def properties(self) -> dict[str, str]:
         """What Spark's properties are: those of the file, and --conf over them."""
         given = self.last("--properties-file")
@@ -97,14 +102,19 @@ def _properties_of(path: Path) -> Iterator[tuple[str, str]]:
             yield found[1], found[2]
 
 
-def prepared(submission: Submission, environ: Mapping[str, str], *, environment: str, spark: str, code: str) -> Submission:
-    """The submission with all that the job needs: `environment`, `spark` and `code` are URLs or paths of the archives."""
+def prepared(
+    submission: Submission, environ: Mapping[str, str], *, environment: str, spark: str | None, code: str
+) -> Submission:
+    """The submission with all that the job needs: `environment`, `spark` and `code` are URLs or paths of the archives.
+
+    `spark` is None where the submission brings its own.
+    """
     properties = submission.properties()
     python = properties.get("spark.pyspark.python") or environ.get("PYSPARK_PYTHON")
     added = {"spark.pyspark.python": python or "python{}.{}".format(*sys.version_info[:2])}
     if not submission.cluster:
         added["spark.pyspark.driver.python"] = sys.executable
-    if not {"spark.yarn.archive", "spark.yarn.jars"} & properties.keys():
+    if spark is not None:
         added["spark.yarn.archive"] = spark
     for prefix in ("spark.executorEnv.", "spark.yarn.appMasterEnv."):
         theirs = properties.get(f"{prefix}PYTHONPATH")
@@ -139,7 +149,8 @@ def _ready(submission: Submission, environ: Mapping[str, str]) -> Submission:
     place = (properties.get(ARCHIVES) or f"hdfs:///user/{_user(environ)}/.shardwright").rstrip("/")
     archives = Archives(place, _say)
     cache = Path(environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "shardwright" / "code"
-    environment, spark, code = archives.environment(), archives.spark(), code_zip(cache)
+    spark = None if submission.brings_spark else archives.spark()
+    environment, code = archives.environment(), code_zip(cache)
     if properties.get("spark.eventLog.enabled") == "true":
         events = properties.get("spark.eventLog.dir") or f"{place}/events"
         submission = submission.with_properties({"spark.eventLog.dir": events})
