@@ -15,7 +15,8 @@ import pytest
 from fsspec.implementations.local import LocalFileSystem
 
 from shardwright.errors import StorageError
-from shardwright.sources import find_files, open_source
+from shardwright.sources import open_source
+from shardwright.sources.files import find_files
 from shardwright.sources.inputs import split_url
 from shardwright.storage.remote import RemoteStorage
 from tests.formats.inputs import Format
