@@ -289,6 +289,15 @@ with slow_files() as files:
     assert ended - float(asked[0]) < 5
 
 
+@pytest.fixture
+def interruptible():
+    """Ctrl-C raises KeyboardInterrupt, also where a shell started the tests in the background, with SIGINT ignored."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("interruptible")
 def test_ctrl_c_while_waiting(plain):
     with slow_files(seconds=0.5):
         loader = sw.open_dataset(f"slow://{plain}").loader(batch_size=64, world=sw.World())

@@ -15,7 +15,6 @@ from shardwright.sources.file_names import hidden, tell_folder
 from shardwright.storage.base import local_path_of
 
 _WILDCARD = re.compile(r"[*?\[]")
-_ONE_SLASH = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+):/(?!/)")
 
 
 def find_local(path: str) -> list[InputFile]:
@@ -37,9 +36,6 @@ def find_local(path: str) -> list[InputFile]:
         return files
     if _WILDCARD.search(str(local)):
         return _find_glob(local)
-    slash = _ONE_SLASH.match(path)
-    if slash and slash[1].lower() != "file":
-        raise InputNotFoundError(f"expected {slash[1]}://server/path, found {path!r}: two slashes and the server are missing")
     raise InputNotFoundError(f"no file or folder {local}; {_nearby(local)}")
 
 
