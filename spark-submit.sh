@@ -24,18 +24,19 @@ usage: ./spark-submit.sh [what spark-submit takes] JOB.py [what the job takes]
 TEXT
 }
 
-master=${MASTER:-local} job='' properties='' option=''
+master=${MASTER:-} job='' properties='' option=''
 for argument in "$@"; do
   case $option in
   '') ;;
   --master) master=$argument option='' && continue ;;
+  --properties-file) properties=$argument option='' && continue ;;
   --conf | -c) case $argument in spark.master=*) master=${argument#*=} ;; esac && option='' && continue ;;
   *) option='' && continue ;;
   esac
   case $argument in
   --help | -h | --version | --verbose | -v | --supervise | --usage-error | --load-spark-defaults) ;;
   --master=* | --conf=spark.master=*) master=${argument##*=} ;;
-  --properties-file | --properties-file=*) properties=given && [ "$argument" = "${argument%%=*}" ] && option=$argument ;;
+  --properties-file=*) properties=${argument#*=} ;;
   --*=*) ;;
   -*) option=$argument ;;
   *) job=$argument && break ;;
@@ -54,6 +55,10 @@ case $job in
   ;;
 esac
 
+if [ -z "$master" ] && [ -f "$properties" ]; then
+  master=$(sed -n 's/^[[:space:]]*spark\.master[[:space:]=:]\{1,\}\([^[:space:]]*\).*/\1/p' "$properties" | tail -n 1)
+fi
+master=${master:-local}
 if [ "$master" = yarn ]; then # said before an environment is made
   hadoop=${HADOOP_CONF_DIR:-${YARN_CONF_DIR:-}}
   [ -n "$hadoop" ] || die "--master yarn needs HADOOP_CONF_DIR: the folder of the cluster's core-site.xml and yarn-site.xml"

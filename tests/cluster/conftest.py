@@ -23,12 +23,12 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 @contextmanager
-def started(folder: Path, request: pytest.FixtureRequest) -> Iterator[Hdfs]:
+def started(folder: Path, request: pytest.FixtureRequest, *, datanodes: int = 3) -> Iterator[Hdfs]:
     """A started HDFS, and its environment in this process. Logs are kept where a test failed meanwhile."""
     if not sys.platform.startswith("linux"):
         pytest.skip("the processes of test clusters are told apart by Linux's /proc")
     failed = request.session.testsfailed
-    cluster = Hdfs(folder)
+    cluster = Hdfs(folder, datanodes=datanodes)
     with pytest.MonkeyPatch.context() as patch:
         for name, value in cluster.environment.items():
             patch.setenv(name, value)

@@ -15,7 +15,11 @@ from tests.cluster.daemon import wait_until
 from tests.cluster.yarn import Yarn
 from tests.conftest import ROOT
 
-SMALL = {
+_LOOPBACK = {  # a machine's name may not be one that it answers to
+    "spark.executorEnv.SPARK_LOCAL_IP": "127.0.0.1",
+    "spark.yarn.appMasterEnv.SPARK_LOCAL_IP": "127.0.0.1",
+}
+_SMALL = {
     "spark.yarn.jars": f"local:{Path(pyspark.__path__[0])}/jars/*",  # on this machine containers need no copy
     "spark.dynamicAllocation.enabled": "false",
     "spark.executor.instances": "2",
@@ -28,9 +32,6 @@ SMALL = {
     "spark.eventLog.enabled": "false",
     "spark.ui.enabled": "false",
     "spark.locality.wait": "0s",
-    # a machine's name may not be one that it answers to
-    "spark.executorEnv.SPARK_LOCAL_IP": "127.0.0.1",
-    "spark.yarn.appMasterEnv.SPARK_LOCAL_IP": "127.0.0.1",
 }
 """What a job on one small machine needs, over conf/spark/yarn.conf."""
 
@@ -41,12 +42,10 @@ class Job:
     """A running ./spark-submit.sh; what it says is in `log`."""
 
     def __init__(self, log: Path, arguments: Sequence[str | Path], environment: Mapping[str, str] | None = None) -> None:
-        kept = {name: value for name, value in os.environ.items() if name not in _OF_TESTS}
-        kept |= {"SPARK_LOCAL_IP": "127.0.0.1", **(environment or {})}
         self.log = log
         with log.open("wb") as output:
             self._process = subprocess.Popen(
-                [ROOT / "spark-submit.sh", *arguments], cwd=ROOT, env=kept, start_new_session=True,
+                [ROOT / "spark-submit.sh", *arguments], cwd=ROOT, env=_environment(environment or {}), start_new_session=True,
                 stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT,
             )  # fmt: skip
 
@@ -94,10 +93,27 @@ class Job:
         return wait_until(met, what, seconds)
 
 
+def submit(*words: str) -> subprocess.CompletedProcess[str]:
+    """Run a job on YARN to its end, with all that conf/spark/yarn.conf says. A first start uploads 560 MB."""
+    return subprocess.run(
+        [ROOT / "spark-submit.sh", "--master", "yarn", *_confs(_LOOPBACK), *words], cwd=ROOT, env=_environment({}),
+        stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=600,
+    )  # fmt: skip
+
+
 def on_yarn(mode: str = "client", **settings: str) -> list[str]:
     """Options for a small job on YARN."""
-    confs = [f"--conf={name}={value}" for name, value in {**SMALL, **settings}.items()]
-    return ["--master", "yarn", "--deploy-mode", mode, *confs]
+    return ["--master", "yarn", "--deploy-mode", mode, *_confs({**_LOOPBACK, **_SMALL, **settings})]
+
+
+def _confs(settings: Mapping[str, str]) -> list[str]:
+    return [f"--conf={name}={value}" for name, value in settings.items()]
+
+
+def _environment(added: Mapping[str, str]) -> dict[str, str]:
+    """That of a user: without what the tests' own Spark and Python need."""
+    kept = {name: value for name, value in os.environ.items() if name not in _OF_TESTS}
+    return {**kept, "SPARK_LOCAL_IP": "127.0.0.1", **added}
 
 
 def running_application(yarn: Yarn) -> str:

@@ -10,6 +10,7 @@ from urllib.parse import urlsplit
 import pytest
 from hdfs_native import Client, WriteOptions
 
+from tests.cluster.conftest import started
 from tests.cluster.daemon import wait_until
 from tests.cluster.hdfs import Hdfs
 from tests.cluster.test_ground import noise, put
@@ -144,7 +145,7 @@ def test_safe_mode(mended: Hdfs, client: Client, folder: str, what: str) -> None
 
 
 def test_of_erasure_coding_a_lost_unit_of_xor_is_not_computed(mended: Hdfs, client: Client, folder: str) -> None:
-    """Reed-Solomon policies are; they need five DataNodes and more. A unit that no DataNode has reported yet counts as lost."""
+    """Nor one that no DataNode has reported yet."""
     data = noise(2 * MiB)
     mended.admin_ec("-enablePolicy", "-policy", "XOR-2-1-1024k")
     mended.request("PUT", folder, "SETECPOLICY", ecpolicy="XOR-2-1-1024k")
@@ -154,6 +155,20 @@ def test_of_erasure_coding_a_lost_unit_of_xor_is_not_computed(mended: Hdfs, clie
     mended.kill_datanode(replicas(mended, f"{folder}/x")[0][0])
     with pytest.raises(RuntimeError, match="UnsupportedErasureCodingPolicy"):
         client.read(f"{folder}/x").read()
+
+
+def test_of_erasure_coding_two_lost_units_of_reed_solomon_are_computed(tmp_path: Path, request: pytest.FixtureRequest) -> None:
+    data = noise(10 * MiB)
+    with started(tmp_path / "hdfs", request, datanodes=5) as cluster:
+        client, folder = Client(cluster.url), urlsplit(cluster.new_folder()).path
+        cluster.admin_ec("-enablePolicy", "-policy", "RS-3-2-1024k")
+        client.mkdirs(folder, 0o755, True)
+        cluster.request("PUT", folder, "SETECPOLICY", ecpolicy="RS-3-2-1024k")
+        put(client, f"{folder}/x", data)
+        wait_until(lambda: all(len(block) == 5 for block in replicas(cluster, f"{folder}/x")[:3]), "all units' reports")
+        for n in (1, 2):
+            cluster.kill_datanode(n)
+        assert client.read(f"{folder}/x").read() == data
 
 
 def test_a_corrupt_replica(mended: Hdfs, client: Client, folder: str) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import itertools
 import json
-from urllib.parse import urlsplit
 
 import numpy as np
 import pytest
@@ -27,7 +26,7 @@ def url(hdfs: Hdfs, tmp_path_factory: pytest.TempPathFactory) -> str:
     folder = tmp_path_factory.mktemp("plan") / "dataset"
     images = np.random.default_rng(0).integers(0, 256, (2500, 64, 64), np.uint8)
     publish(folder, {"train": {"image": images}}, SCHEMA, shards=SHARDS, part_samples=600, row_group_samples=600)
-    found = hdfs.new_folder("plan")
+    found = hdfs.new_folder("plan #1?")
     put(folder, found)
     return found
 
@@ -47,7 +46,7 @@ def local_bytes(hdfs: Hdfs, url: str, nodes: int) -> list[dict[tuple[str, str], 
     """For each node the bytes of its shards on each DataNode, by host and ip:port; asked for without the product."""
     found: list[dict[tuple[str, str], int]] = [{} for _ in range(nodes)]
     for shard in range(SHARDS):
-        path = f"{urlsplit(url).path}/v000001/train/shard={shard:05d}/part-00000.parquet"
+        path = f"{url.removeprefix(hdfs.url)}/v000001/train/shard={shard:05d}/part-00000.parquet"
         blocks = hdfs.request("GET", path, "GETFILEBLOCKLOCATIONS")["BlockLocations"]["BlockLocation"]
         assert len(blocks) > 1
         for block in blocks:
@@ -131,7 +130,7 @@ def test_errors(url, run, tmp_path, target, arguments, code, message):
 
 def test_a_part_that_is_gone(hdfs, url, run, tmp_path):
     (tmp_path / "hosts").write_text("127.0.0.1\n")
-    part = f"{urlsplit(url).path}/v000001/train/shard=00004/part-00000.parquet"
+    part = f"{url.removeprefix(hdfs.url)}/v000001/train/shard=00004/part-00000.parquet"
     hdfs.request("PUT", part, "RENAME", destination=f"{part}.aside")
     try:
         code, _, err = run("plan", url, "--nodes", tmp_path / "hosts")

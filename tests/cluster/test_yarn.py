@@ -18,7 +18,7 @@ from shardwright.storage import open_writable
 from tests.cluster.configuration import java
 from tests.cluster.daemon import Daemon, wait_until
 from tests.cluster.hdfs import USER, Hdfs
-from tests.cluster.submit import submit
+from tests.cluster.submitted import submit
 from tests.cluster.yarn import Yarn
 from tests.conftest import SAMPLES
 from tests.processes import free_ports

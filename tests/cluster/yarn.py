@@ -18,7 +18,7 @@ from tests.processes import free_ports
 
 _YARN = "org.apache.hadoop.yarn.server"
 _HEAP_MB = 256
-MEMORY_MB = 5120
+MEMORY_MB = 8192
 CORES = 8
 """What each node offers."""
 

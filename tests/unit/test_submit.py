@@ -113,13 +113,24 @@ def test_two_files_of_one_name_are_refused(tmp_path: Path) -> None:
         ready("--deploy-mode", "cluster", "job.py", str(tmp_path / "a/c.toml"), str(tmp_path / "b/c.toml"))
 
 
+def submitted(*words: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    command = ["./spark-submit.sh", *words, "jobs/verify.py", "hdfs:///d"]
+    environment = {"PATH": os.environ["PATH"], **environment}
+    return subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=60)
+
+
 @pytest.mark.parametrize("environment", [{}, {"HADOOP_CONF_DIR": ""}, {"YARN_CONF_DIR": "/nonexistent"}])
 def test_yarn_needs_the_configuration_of_the_cluster(environment: dict[str, str]) -> None:
     """Said before an environment is made."""
-    command = ["./spark-submit.sh", "--master", "yarn", "jobs/verify.py", "hdfs:///d"]
-    done = subprocess.run(
-        command, cwd=ROOT, env={"PATH": os.environ["PATH"], **environment}, capture_output=True, text=True, timeout=60
-    )
+    done = submitted("--master", "yarn", **environment)
     assert done.returncode == 1
     wanted = "no core-site.xml in /nonexistent" if environment.get("YARN_CONF_DIR") else "--master yarn needs HADOOP_CONF_DIR"
     assert wanted in done.stderr
+
+
+@pytest.mark.parametrize("words", ["--master=yarn", "--conf spark.master=yarn", "--properties-file", "--properties-file="])
+def test_yarn_is_asked_for_in_each_way_that_spark_knows(words: str, tmp_path: Path) -> None:
+    mine = tmp_path / "mine.conf"
+    mine.write_text("# spark.master local\n spark.master = yarn\nspark.submit.deployMode cluster\n")
+    options = {"--properties-file": ["--properties-file", str(mine)], "--properties-file=": [f"--properties-file={mine}"]}
+    assert "--master yarn needs HADOOP_CONF_DIR" in submitted(*options.get(words, words.split())).stderr

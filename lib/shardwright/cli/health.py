@@ -103,13 +103,13 @@ def _staging(storage: WritableStorage) -> Iterator[Finding]:
 
 def _hdfs(url: str) -> Iterator[Finding]:
     """The quotas that hold for a dataset on HDFS, set on its directory or one above it, and free space, by WebHDFS."""
-    path = PurePosixPath(urlsplit(url).path or "/")
     try:
         client = WebHdfs(url)
         client.call("GET", "GETHOMEDIRECTORY", "/")
     except (StorageError, MissingDependencyError) as error:
         yield Finding("warning", "WebHDFS", str(error), "`shardwright plan`, quotas and storage policies need it")
         return
+    path = PurePosixPath(client.path)
     for directory in (path, *path.parents):
         if len(directory.parts) > 2 or directory == path:  # what lies above is large, and its sum slow
             yield from _quotas(client, str(directory))

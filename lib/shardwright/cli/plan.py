@@ -100,11 +100,10 @@ def plan(
 def _locations(storage: Storage, version: str, parts: list[str]) -> dict[str, list[Block]]:
     """The blocks of each part. Raises CorruptError for one that is not there."""
     client = WebHdfs(storage.url)
-    root = urlsplit(storage.url).path
 
     def ask(part: str) -> list[Block]:
         try:
-            return client.block_locations(f"{root}/{version}/{check_name(part)}")
+            return client.block_locations(f"{client.path}/{version}/{check_name(part)}")
         except FileNotFoundError as error:
             raise CorruptError(f"{storage.url}/{version}/{part} is missing; copy it there again") from error
 

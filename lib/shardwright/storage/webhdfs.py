@@ -10,7 +10,7 @@ import os
 import threading
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
-from urllib.parse import quote, urlsplit
+from urllib.parse import quote
 
 from shardwright.errors import MissingDependencyError, StorageError
 from shardwright.storage.hadoop import configuration, configuration_directory, web_addresses
@@ -46,8 +46,11 @@ class WebHdfs:
         except ImportError as error:
             raise MissingDependencyError("WebHDFS needs requests: pip install 'shardwright[hdfs]'") from error
         self._requests = requests
-        parts = urlsplit(url)
-        self.server = f"{parts.scheme}://{parts.netloc}"
+        scheme, _, rest = url.partition("://")
+        authority, _, path = rest.partition("/")
+        self.server = f"{scheme}://{authority}"
+        self.path = f"/{path.strip('/')}"
+        """That of the URL as Hadoop has it: ?, # and % stand for themselves."""
         self.addresses = web_addresses(url, configuration())
         self.user = os.environ.get("HADOOP_USER_NAME") or getpass.getuser()
         self._active = 0
