@@ -26,6 +26,8 @@ _SMALL = {
     "spark.executor.cores": "1",
     "spark.executor.memory": "512m",
     "spark.executor.memoryOverhead": "768m",
+    "spark.executor.extraJavaOptions": "-XX:TieredStopAtLevel=1 -XX:+UseSerialGC",  # half of a short job is compiling
+    "spark.yarn.am.extraJavaOptions": "-XX:TieredStopAtLevel=1 -XX:+UseSerialGC",
     "spark.driver.memory": "768m",
     "spark.driver.memoryOverhead": "512m",
     "spark.yarn.am.memory": "384m",

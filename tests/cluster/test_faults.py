@@ -296,7 +296,7 @@ def test_a_slow_task_is_run_twice(lab: Lab) -> None:
     lab.ask(SLOW)
     eager = {"quantile": "0.5", "multiplier": "1.5", "minTaskRuntime": "1s", "interval": "200ms"}
     settings = {f"spark.speculation.{name}": value for name, value in eager.items()}
-    settings |= {"spark.executor.memory": "2g"}  # so that each node holds one executor: a second attempt wants another host
+    settings |= {"spark.executor.memory": "3g"}  # so that each node holds one executor: a second attempt wants another host
     job = lab.submit(storage, on_yarn(**settings))
     job.until(lab.begun, "a task that reads")
     began = time.monotonic()

@@ -18,7 +18,7 @@ from tests.processes import free_ports
 
 _YARN = "org.apache.hadoop.yarn.server"
 _HEAP_MB = 256
-MEMORY_MB = 8192
+MEMORY_MB = 7168
 CORES = 8
 """What each node offers."""
 
@@ -71,7 +71,7 @@ class Yarn:
         for application in self.applications("RUNNING,ACCEPTED"):
             self.kill(application)
         for daemon in (*self.nodemanagers, self.resourcemanager):
-            daemon.stop()
+            daemon.kill()  # a NodeManager that is asked to stop waits 7 s for applications that have ended
 
     def get(self, what: str) -> dict[str, Any]:
         """An answer of the ResourceManager's REST API: "metrics", "apps", "apps/application_…"; {} while it is not there."""
