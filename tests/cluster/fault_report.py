@@ -35,8 +35,8 @@ def write_report(records: Sequence[Record], undisturbed: float) -> None:
 # Faults on Hadoop
 
 `tests/run --cluster`, {datetime.now(UTC).date()}: {versions}; {machine}, all daemons on one machine.
-A NameNode, three DataNodes (replication 2; one counts as dead after 12 s), a ResourceManager and a NodeManager. A prepare job
-on YARN with two executors reads 2,000 digits from HDFS and gives a dataset on HDFS its second version: {undisturbed:.0f} s
+A NameNode, three DataNodes (replication 2; one counts as dead after 12 s), a ResourceManager and two NodeManagers. A prepare
+job on YARN with two executors reads 2,000 digits from HDFS and gives a dataset on HDFS its second version: {undisturbed:.0f} s
 without a fault.
 
 Checked each time: both versions verify; the second has the content of an undisturbed run's, so every part has the same
