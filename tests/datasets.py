@@ -12,7 +12,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from shardwright.codecs import encode_value
+from shardwright.codecs import decode_value, encode_value
+from shardwright.errors import DecodeError
 from shardwright.format import layout
 from shardwright.format.compression import ZSTD, ColumnCodec
 from shardwright.format.index import RowGroup, encode_index
@@ -220,10 +221,22 @@ def _statistics(schema: Schema, data: Mapping[str, Any], split: Split) -> dict[s
         elif not field.shape:
             values = [v.item() if isinstance(v, np.generic) else v for v in data[field.name]]
             summary.update_column(pa.array(values, layout.sample_type(field)))
+        elif field.is_image and None not in field.shape and not field.nullable:
+            for value in data[field.name]:
+                if isinstance(value, np.ndarray) or _decodes(field, value):
+                    summary.update((value if isinstance(value, np.ndarray) else decode_value(field, value))[None])
         else:
             summary.add_missing(split.samples)
         out[field.name] = summary.finish()
     return out
+
+
+def _decodes(field: Field, value: bytes) -> bool:
+    try:
+        decode_value(field, value)
+    except DecodeError:
+        return False
+    return True
 
 
 def _counts(splits: Mapping[str, Mapping[str, Any]], totals: Mapping[str, Split], quarantined: int) -> Counts:

@@ -10,8 +10,8 @@ Reading needs nothing but this::
 """
 
 from shardwright import errors
-from shardwright.order import Balanced, Weighted, World
+from shardwright.order import Balanced, Topology, Weighted, World
 from shardwright.reader import Dataset, Loader, open_dataset
 
 __version__ = "0.1.0"
-__all__ = ["Balanced", "Dataset", "Loader", "Weighted", "World", "__version__", "errors", "open_dataset"]
+__all__ = ["Balanced", "Dataset", "Loader", "Topology", "Weighted", "World", "__version__", "errors", "open_dataset"]

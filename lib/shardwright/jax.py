@@ -22,8 +22,14 @@ except ImportError as error:
 
 
 def world() -> World:
-    """This process among all that `jax.distributed` knows: what the loader of each process is made with."""
-    return World(jax.process_index(), jax.process_count())
+    """This process among all that `jax.distributed` knows, else `World.from_env()`: what each process makes its loader with.
+
+    Where `jax.distributed` and the environment agree on rank and size, the environment adds the nodes. Raises WorldError as
+    `World.from_env()` does.
+    """
+    if jax.distributed.is_initialized() or jax.process_count() > 1:
+        return World.of(jax.process_index(), jax.process_count())
+    return World.from_env()
 
 
 def arrays(loader: Loader, sharding: Sharding | None = None, *, host: Sequence[str] = ()) -> GlobalArrays:

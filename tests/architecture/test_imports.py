@@ -61,6 +61,7 @@ def test_the_top_level_is_small() -> None:
         "Balanced",
         "Dataset",
         "Loader",
+        "Topology",
         "Weighted",
         "World",
         "__version__",

@@ -94,7 +94,7 @@ def stock_petastorm(python: str, *, repartition: bool = False) -> Contender:
     return Contender(
         name="stock Petastorm" + (f", `repartition({FILES})` first" if repartition else ", rows not shuffled"),
         command=lambda *where: _module(python, "stock_petastorm", *where) + more,
-        environment=_environment(python, str(ROOT)),
+        environment=environment(python),
     )
 
 
@@ -170,14 +170,11 @@ def petastorm_python() -> str:
 
 def here() -> dict[str, str]:
     """The environment of what runs on this Python."""
-    return _environment(sys.executable, f"{ROOT / 'lib'}:{ROOT}")
+    return environment(sys.executable, f"{ROOT / 'lib'}:{ROOT}")
 
 
-def _module(python: str, name: str, source: Path, output: Path, memory: str) -> list[str]:
-    return [python, "-m", f"tests.benchmarks.{name}", str(source), str(output), "--memory", memory]
-
-
-def _environment(python: str, path: str) -> dict[str, str]:
+def environment(python: str, path: str = str(ROOT)) -> dict[str, str]:
+    """The environment of what runs on another Python, with `path` to import from."""
     dropped = ("PYTHON", "PYSPARK", "SPARK", "VIRTUAL_ENV")
     kept = {name: value for name, value in os.environ.items() if not name.startswith(dropped)}
     return kept | {
@@ -187,3 +184,7 @@ def _environment(python: str, path: str) -> dict[str, str]:
         "SPARK_LOCAL_IP": "127.0.0.1",
         "SPARK_CONF_DIR": str(ROOT / "conf/spark"),  # log4j2.properties alone: nothing that changes what Spark does
     }
+
+
+def _module(python: str, name: str, source: Path, output: Path, memory: str) -> list[str]:
+    return [python, "-m", f"tests.benchmarks.{name}", str(source), str(output), "--memory", memory]

@@ -8,6 +8,7 @@ import platform
 import re
 import subprocess
 import sys
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
@@ -32,19 +33,24 @@ def head(command: str, petastorm_python: str | None) -> str:
     ours = ", ".join(f"{name} {version(name)}" for name in _OURS)
     lines = [
         _TEXT,
-        f"* Date: {datetime.now(UTC).date().isoformat()}",
+        f"* Date: {today()}",
         f"* Command: `{command}`",
         f"* Versions: shardwright {shardwright.__version__}, Python {platform.python_version()}, {ours}, Java {_java()}",
     ]
     if petastorm_python:
-        lines.append(f"* Stock Petastorm's own environment: {_theirs(petastorm_python)}")
-    return "\n".join([*lines, f"* Machine: {_machine()}", ""])
+        lines.append(f"* Stock Petastorm's own environment: {versions(petastorm_python, _THEIRS)}")
+    return "\n".join([*lines, f"* Machine: {machine()}", ""])
 
 
-def _theirs(python: str) -> str:
-    asked = subprocess.run([python, "-c", _ASK, *_THEIRS], stdout=subprocess.PIPE, text=True, check=True)
-    versions = json.loads(asked.stdout)
-    return ", ".join(f"{name} {number}" for name, number in zip(("Python", *_THEIRS), versions, strict=True))
+def today() -> str:
+    """The date."""
+    return datetime.now(UTC).date().isoformat()
+
+
+def versions(python: str, packages: Sequence[str]) -> str:
+    """Of another environment: of its Python, and of these packages."""
+    asked = subprocess.run([python, "-c", _ASK, *packages], stdout=subprocess.PIPE, text=True, check=True)
+    return ", ".join(f"{name} {number}" for name, number in zip(("Python", *packages), json.loads(asked.stdout), strict=True))
 
 
 def _java() -> str:
@@ -54,7 +60,8 @@ def _java() -> str:
     return found.group(1) if found else "of unknown version"
 
 
-def _machine() -> str:
+def machine() -> str:
+    """Its processor, memory and kernel."""
     cpu = re.search(r"^model name\s*:\s*(.+)$", Path("/proc/cpuinfo").read_text(encoding="utf-8"), re.M)
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
     cores = len(os.sched_getaffinity(0))

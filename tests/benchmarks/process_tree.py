@@ -90,6 +90,11 @@ def descendants(root: int) -> list[int]:
     return found
 
 
+def tree_cpu_seconds(root: int) -> float:
+    """User and system time of `root` and the processes below it that live now."""
+    return sum(map(_cpu_seconds, [root, *descendants(root)]))
+
+
 def _cpu_seconds(pid: int) -> float:
     after = _read(pid, "stat").rpartition(b")")[2].split()
     return sum(map(int, after[11:13])) / os.sysconf("SC_CLK_TCK") if len(after) > 12 else 0.0

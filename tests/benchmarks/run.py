@@ -8,17 +8,15 @@
 from __future__ import annotations
 
 import argparse
-import shutil
-import signal
-import sys
-import tempfile
+import functools
 from dataclasses import replace
 from pathlib import Path
 
 from tests.benchmarks import hdfs, memory, opening, prepare, reading, small_files, yarn
-from tests.benchmarks.contenders import ROOT, Settings, fresh, petastorm_python, say
+from tests.benchmarks.contenders import Settings, petastorm_python
+from tests.benchmarks.document import measure_groups, output_of
 from tests.benchmarks.machine import head
-from tests.benchmarks.measure import ContenderError
+from tests.benchmarks.workplace import workplace
 
 _GROUPS = {
     "prepare": prepare.run,
@@ -34,33 +32,22 @@ _FULL_BYTES = 16 * 10**9
 
 def main() -> None:
     args = _arguments()
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit("ended by SIGTERM"))  # so that what runs and what lies there goes too
-    if not sys.platform.startswith("linux"):
-        sys.exit("the benchmarks count CPU time and memory of whole process trees by Linux's /proc: run them on Linux")
     chosen = args.only or list(_GROUPS)
-    with tempfile.TemporaryDirectory(prefix="shardwright-benchmarks-", dir=args.work) as temporary:
-        work = Path(temporary)
-        _check_space(work, args.scale)
+    with workplace(args.work, _FULL_BYTES * min(args.scale, 1)) as work:
         python = petastorm_python() if "prepare" in chosen and not args.no_petastorm else None
         settings = Settings(
             work=work, scale=args.scale, repeats=args.repeats, petastorm_python=python,
             petastorm_repartition=args.petastorm_repartition,
         )  # fmt: skip
-        sections = [head(_command(args), python)]
+        text = head(_command(args), python)
         if args.scale != 1:
-            sections.append(f"**A try with {args.scale:g} of the data: not a measurement.**\n")
-        failed = []
-        for name in chosen:
-            try:
-                sections.append(_GROUPS[name](replace(settings, work=fresh(work / name))))
-            except ContenderError as error:  # the other groups are still worth their time
-                say(f"{name}: nothing is reported, because a contender failed. {error}")
-                failed.append(name)
-            shutil.rmtree(work / name)
-            _write(args.output or _output(args), "\n".join(sections))  # after each group: what is measured is kept
-    print("\n".join(sections))
-    if failed:
-        sys.exit(f"failed: {', '.join(failed)}")
+            text += f"\n**A try with {args.scale:g} of the data: not a measurement.**\n"
+        groups = {name: functools.partial(_group, name, settings) for name in chosen}
+        measure_groups(text, groups, work, output_of(args.output, whole=args.only is None and args.scale == 1))
+
+
+def _group(name: str, settings: Settings, work: Path) -> str:
+    return _GROUPS[name](replace(settings, work=work))
 
 
 def _arguments() -> argparse.Namespace:
@@ -78,11 +65,6 @@ def _arguments() -> argparse.Namespace:
     return args
 
 
-def _output(args: argparse.Namespace) -> Path:
-    whole = args.only is None and args.scale == 1
-    return ROOT / ("docs" if whole else "build") / "benchmarks.md"
-
-
 def _command(args: argparse.Namespace) -> str:
     words = [f"--only {name}" for name in args.only or ()]
     words += [f"--repeats {args.repeats}"]
@@ -90,20 +72,6 @@ def _command(args: argparse.Namespace) -> str:
     words += ["--no-petastorm"] if args.no_petastorm else []
     words += ["--petastorm-repartition"] if args.petastorm_repartition else []
     return f"./tests/run --benchmarks -- {' '.join(words)}"
-
-
-def _check_space(work: Path, scale: float) -> None:
-    free, needed = shutil.disk_usage(work).free, round(_FULL_BYTES * min(scale, 1))
-    if free < needed:
-        sys.exit(
-            f"expected {needed / 1e9:.0f} GB of free space in {work}, found {free / 1e9:.0f}; name another folder by --work"
-        )
-
-
-def _write(path: Path, text: str) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(text, encoding="utf-8")
-    say(f"written: {path}")
 
 
 if __name__ == "__main__":

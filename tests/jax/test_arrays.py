@@ -100,6 +100,15 @@ def test_a_sharding_of_ones_own(root: str) -> None:
     assert batch["picture"].shape == (16, 4, 5)
 
 
+def test_the_world_is_that_of_jax_where_it_has_several_processes_else_the_launchers(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("RANK", "WORLD_SIZE", "GROUP_WORLD_SIZE", "SLURM_PROCID", "OMPI_COMM_WORLD_RANK", "PMI_RANK", "TF_CONFIG"):
+        monkeypatch.delenv(name, raising=False)
+    assert swj.world() == sw.World()
+    monkeypatch.setenv("RANK", "1")
+    monkeypatch.setenv("WORLD_SIZE", "4")
+    assert swj.world() == sw.World(1, 4), "not every process as if it were alone"
+
+
 def test_a_loader_of_another_world_is_refused(root: str) -> None:
     message = (
         r"gives this process 32 of 32 rows, the loader 16: its world is rank 1 of 2, of 1 processes; pass world=swj.world\(\)"

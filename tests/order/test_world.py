@@ -32,6 +32,24 @@ def test_every_launcher_describes_the_same_world(env):
     assert (world.rank, world.size, world.node, world.nodes, world.turn) == (5, 8, 1, 2, 3)
 
 
+@pytest.mark.parametrize("mpi", [OMPI, PMI])
+@pytest.mark.parametrize("slurm", [{"SLURM_STEP_NUM_TASKS": "2", "SLURM_STEP_NUM_NODES": "2"}, {}])
+def test_mpirun_within_a_slurm_job(mpi, slurm):
+    """Its processes have the variables of the daemon that srun started on their node, or of the batch script."""
+    daemon = {"SLURM_PROCID": "1", "SLURM_NTASKS": "8", "SLURM_NODEID": "1", "SLURM_LOCALID": "0"}
+    assert World.from_env(daemon | slurm | mpi) == World(5, 8, 1, 2)
+
+
+def test_srun_starts_mpi_processes_itself():
+    """With --mpi=pmi2 it sets two of the variables of MPICH's mpiexec, but not those that tell of nodes."""
+    assert World.from_env(SLURM | {"PMI_RANK": "5", "PMI_SIZE": "8"}) == World.from_env(SLURM)
+
+
+def test_a_frameworks_rank_gets_the_nodes_of_its_environment():
+    assert World.of(5, 8, TORCHRUN) == World.from_env(TORCHRUN)
+    assert World.of(1, 2, TORCHRUN) == World(1, 2)
+
+
 def test_alone_without_a_launcher():
     assert World.from_env({}) == World() == World(0, 1)
 

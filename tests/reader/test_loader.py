@@ -191,7 +191,7 @@ def test_transform_and_metrics(train):
     assert all((batch["double"] == 2 * batch["label"]).all() for batch in loader)
     metrics = loader.metrics()
     assert (metrics.batches, metrics.samples, metrics.bytes) == (4, 200, 200 * 72)
-    assert set(metrics.seconds) == {"order", "fetch", "decode", "transform"}
+    assert set(metrics.seconds) == {"order", "fetch", "decode", "transform", "wait"}
     assert all(seconds > 0 for seconds in metrics.seconds.values())
 
 

@@ -9,7 +9,14 @@ from __future__ import annotations
 from shardwright.codecs.image import decode_image, encode_image, probe_image
 from shardwright.codecs.npy import decode_npy, encode_npy, npy_header
 from shardwright.codecs.options import ValueCodec, is_lossless, stored_field, value_codec
-from shardwright.codecs.values import decode_block, decode_value, encode_block, encode_value, value_header
+from shardwright.codecs.values import (
+    decode_block,
+    decode_value,
+    decode_value_into,
+    encode_block,
+    encode_value,
+    value_header,
+)
 
 __all__ = [
     "ValueCodec",
@@ -17,6 +24,7 @@ __all__ = [
     "decode_image",
     "decode_npy",
     "decode_value",
+    "decode_value_into",
     "encode_block",
     "encode_image",
     "encode_npy",

@@ -56,6 +56,20 @@ def encode_image(field: Field, array: npt.NDArray[Any], options: ImageCodec) -> 
         raise EncodeError(f"{problem} ({error})") from error
 
 
+def decode_image_into(field: Field, data: bytes | memoryview, out: npt.NDArray[Any]) -> None:
+    """`decode_image` into `out`, of the field's dtype and shape, in C order; JPEG and PNG without a copy. Raises as it does."""
+    kind = probe_image(data)
+    if kind in ("jpeg", "png"):
+        codec = imagecodecs()
+        decode = codec.jpeg8_decode if kind == "jpeg" else codec.png_decode
+        try:
+            decode(data, out=out[:, :, 0] if out.shape[2:] == (1,) else out)
+        except (RuntimeError, ValueError):  # decoding it again says what is wrong
+            out[...] = decode_image(field, data)
+        return
+    out[...] = decode_image(field, data)
+
+
 def decode_image(field: Field, data: bytes | memoryview) -> npt.NDArray[Any]:
     """The picture as uint8 or uint16 of shape (height, width[, channels]).
 

@@ -8,7 +8,7 @@ import numpy as np
 
 from shardwright.codecs import floats
 from shardwright.codecs.arrays import Array, Bad
-from shardwright.codecs.image import decode_image, encode_image
+from shardwright.codecs.image import decode_image, decode_image_into, encode_image
 from shardwright.codecs.npy import check_array, decode_npy, encode_npy, npy_header, show_shape
 from shardwright.codecs.options import value_codec
 from shardwright.codecs.zfp import decode_zfp, encode_zfp
@@ -100,6 +100,14 @@ def decode_value(field: Field, data: bytes | memoryview) -> Array:
         )
     value: Array = decode_block(field, np.frombuffer(data, np.uint8)[None])[0]
     return value
+
+
+def decode_value_into(field: Field, data: bytes | memoryview, out: Array) -> None:
+    """`decode_value` into `out`, of the field's dtype and shape, in C order. Raises as it does."""
+    if _name(field) == "image":
+        decode_image_into(field, data, out)
+    else:
+        out[...] = decode_value(field, data)
 
 
 def _name(field: Field) -> str:

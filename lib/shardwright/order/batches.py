@@ -34,6 +34,9 @@ class Batches:
     consumed: int
     last: Last
     wrap: int
+    first: int = 0
+    step: int = 1
+    """Only the batches number first, first + step, … are these: what one of `step` workers of this rank makes."""
 
     @functools.cached_property
     def samples(self) -> int:
@@ -47,7 +50,7 @@ class Batches:
 
     def __len__(self) -> int:
         """How many batches this rank, like every other, still takes in the epoch."""
-        return (self.samples + self.batch_size - 1) // self.batch_size
+        return len(range(self.first, (self.samples + self.batch_size - 1) // self.batch_size, self.step))
 
     @property
     def dropped(self) -> int:
@@ -55,10 +58,13 @@ class Batches:
         return max(self.total - self.consumed - self.samples * self.world.size, 0)
 
     def positions(self, start: int, stop: int) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.bool_] | None]:
-        """This rank's samples number `start` to `stop` from here on: their positions, int64, and which repeat (None: none)."""
-        first = self.consumed + (self.world.turn - self.consumed) % self.world.size
-        stop = min(stop, self.samples)
-        positions = first + self.world.size * np.arange(start, stop, dtype=np.int64)
+        """This rank's samples number `start` to `stop` of these batches: their positions, int64, which repeat (None: none)."""
+        origin = self.consumed + (self.world.turn - self.consumed) % self.world.size
+        numbers = np.arange(start, min(stop, self.samples), dtype=np.int64)
+        if (self.first, self.step) != (0, 1):
+            numbers = (self.first + numbers // self.batch_size * self.step) * self.batch_size + numbers % self.batch_size
+            numbers = numbers[numbers < self.samples]
+        positions = origin + self.world.size * numbers
         if self.last != "pad":
             return positions, None
         padded = positions >= self.total
@@ -66,7 +72,7 @@ class Batches:
         return positions, padded
 
     def consumed_after(self, batch: int) -> int | None:
-        """Samples consumed by all ranks after batch number `batch` from here on; None: that was the epoch's last."""
+        """Samples consumed by all ranks after number `batch` of these batches; None: that was the last of them."""
         if batch + 1 >= len(self):
             return None
-        return self.consumed + (batch + 1) * self.batch_size * self.world.size
+        return self.consumed + (self.first + batch * self.step + 1) * self.batch_size * self.world.size

@@ -65,21 +65,28 @@ class World:
         return self.node + self.nodes * local
 
     @classmethod
+    def of(cls, rank: int, size: int, environ: Mapping[str, str] | None = None) -> World:
+        """Rank `rank` of `size`, as a framework says, with the nodes of `from_env` where that describes the same rank."""
+        found = cls.from_env(environ)
+        return found if (found.rank, found.size) == (rank, size) else cls(rank, size)
+
+    @classmethod
     def from_env(cls, environ: Mapping[str, str] | None = None) -> World:
         """The world that a launcher describes in the environment; one process alone where none does.
 
-        Known, in this order: torchrun, Slurm's srun, Open MPI, PMI (MPICH, Intel MPI), TF_CONFIG. Raises WorldError when
-        the description is incomplete or contradicts itself.
+        Known, in this order: torchrun, Open MPI, Slurm's srun, PMI (MPICH, Intel MPI), TF_CONFIG. Within a Slurm job mpirun
+        lets srun start one daemon on each node, whose children have its SLURM_PROCID: there MPI's own word counts. Raises
+        WorldError when the description is incomplete or contradicts itself.
         """
         env = os.environ if environ is None else environ
         if "RANK" in env and "WORLD_SIZE" in env:
             return _torchrun(env)
-        if "SLURM_PROCID" in env:
-            return _slurm(env)
         if "OMPI_COMM_WORLD_RANK" in env:
             return _mpi(
                 env, "OMPI_COMM_WORLD_RANK", "OMPI_COMM_WORLD_SIZE", "OMPI_COMM_WORLD_LOCAL_RANK", "OMPI_COMM_WORLD_LOCAL_SIZE"
             )
+        if "SLURM_PROCID" in env and not _started_by_hydra(env):
+            return _slurm(env)
         if "PMI_RANK" in env:
             return _mpi(env, "PMI_RANK", "PMI_SIZE", "MPI_LOCALRANKID", "MPI_LOCALNRANKS")
         if "TF_CONFIG" in env:
@@ -103,6 +110,13 @@ def _torchrun(env: Mapping[str, str]) -> World:
     nodes, node = _number(env, "GROUP_WORLD_SIZE"), _number(env, "GROUP_RANK")
     local = _number(env, "LOCAL_RANK")
     return World(rank, size, node, nodes, local if size % nodes == 0 else None)
+
+
+def _started_by_hydra(env: Mapping[str, str]) -> bool:
+    """Whether mpiexec of MPICH or Intel MPI started this process within a Slurm job; srun --mpi=pmi2 sets PMI_RANK as well."""
+    if "PMI_RANK" not in env or "PMI_SIZE" not in env:
+        return False
+    return (env["PMI_RANK"], env["PMI_SIZE"]) != (env["SLURM_PROCID"], env.get("SLURM_STEP_NUM_TASKS"))
 
 
 def _slurm(env: Mapping[str, str]) -> World:

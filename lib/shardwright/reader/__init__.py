@@ -3,6 +3,6 @@
 from shardwright.reader.dataset import Dataset
 from shardwright.reader.loader import Loader
 from shardwright.reader.open import open_dataset
-from shardwright.reader.options import LoaderOptions, Metrics, OnError
+from shardwright.reader.options import LoaderArguments, LoaderOptions, Metrics, OnError
 
-__all__ = ["Dataset", "Loader", "LoaderOptions", "Metrics", "OnError", "open_dataset"]
+__all__ = ["Dataset", "Loader", "LoaderArguments", "LoaderOptions", "Metrics", "OnError", "open_dataset"]

@@ -70,6 +70,11 @@ def stored_bytes(catalog: Catalog, names: Sequence[str]) -> float:
     return sum(catalog.parts.bytes) / max(catalog.samples, 1) - (sum(strides.values()) - read)
 
 
+def made_ahead(limit: int) -> int:
+    """Bytes of batches that are made and wait for the trainer, of `limit` in all."""
+    return limit // 8
+
+
 def share_memory(
     limit: int, catalog: Catalog, plan: Plan, world: World, *, batch_size: int, sample_bytes: float, gap: int, whole: bool
 ) -> Memory:
@@ -87,7 +92,7 @@ def share_memory(
             f"(two batches, and as much again for what is kept), found {limit}"
         )
         raise ConfigError([problem])
-    held = limit - limit // 4
+    held = limit - limit // 4 - made_ahead(limit)
     turns = math.gcd(world.size, len(plan.shards))
     shards = len(plan.shards) // turns  # this rank serves so many, and every (size / turns)-th sample of each
     window = plan.block_samples * (plan.window_blocks if plan.shuffle == "window" else 1) * sample_bytes * shards

@@ -17,7 +17,7 @@ import pyarrow.compute as pc
 
 from shardwright.errors import CorruptError, DatasetNotFoundError
 from shardwright.format.layout import INDEX
-from shardwright.format.manifest import Manifest
+from shardwright.format.manifest import FileDigest, Manifest
 
 I64 = npt.NDArray[np.int64]
 
@@ -46,6 +46,15 @@ class Parts:
     bytes: tuple[int, ...]
     first: I64
     samples: I64
+    digests: pa.Table | None = None
+    """Of each part its `sha256` and `side_files`, as the index has them."""
+
+    def files(self, part: int) -> tuple[FileDigest, ...]:
+        """A part, and the byte ranges beside it."""
+        assert self.digests is not None
+        (row,) = self.digests.slice(part, 1).to_pylist()
+        ranges = tuple(FileDigest(**file) for file in row["side_files"] if file["name"].endswith(".npy"))
+        return FileDigest(name=self.name[part], bytes=self.bytes[part], sha256=row["sha256"]), *ranges
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -135,6 +144,7 @@ def _parts(rows: pa.Table, first: I64, samples: I64) -> tuple[Parts, I64]:
     return Parts(
         name=tuple(names[row] for row in begins), bytes=tuple(part_bytes), first=first[begins],
         samples=np.add.reduceat(samples, begins) if begins else samples,
+        digests=rows.select(["sha256", "side_files"]).take(begins) if begins else None,
     ), np.cumsum(part)  # fmt: skip
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Protocol, cast
 
 import numpy as np
@@ -18,8 +18,10 @@ from shardwright.reader.compressed import CompressedColumn
 from shardwright.reader.files import VersionFiles
 from shardwright.reader.fixed import LocalFixedColumn, RemoteFixedColumn
 from shardwright.reader.ranges import RangesColumn
+from shardwright.reader.threads import Step
 from shardwright.schema import Schema
 from shardwright.storage.readahead import HeldRanges, Spans
+from shardwright.transforms import Normalise
 
 I64 = npt.NDArray[np.int64]
 Batch = dict[str, npt.NDArray[Any]]
@@ -36,8 +38,11 @@ class OpenColumn(Protocol):
     def fetch(self, located: I64, held: HeldRanges | None) -> Any:
         """The stored values; of remote parts from the ranges that are `held`, or brought there."""
 
-    def decode(self, fetched: Any) -> Batch:
-        """The arrays that a batch gets from this column, by name."""
+    def steps(self, fetched: Any, batch: Batch, normalise: Normalise | None) -> list[Step]:
+        """What makes the arrays that `batch` gets from this column; their names are there at once, in their order.
+
+        `normalise` is done on the way. Steps raise DecodeError for a value that is not what the schema declares.
+        """
 
 
 class RemoteColumn(OpenColumn, Protocol):
@@ -50,10 +55,15 @@ class RemoteColumn(OpenColumn, Protocol):
 class Columns:
     """Several columns, read together."""
 
-    def __init__(self, columns: Sequence[OpenColumn], row_groups: RowGroups, files: VersionFiles) -> None:
-        self._columns = tuple(columns)
+    def __init__(self, columns: Mapping[str, OpenColumn], row_groups: RowGroups, files: VersionFiles) -> None:
+        self._names, self._columns = tuple(columns), tuple(columns.values())
         self._row_groups = row_groups
         self.files = files
+
+    @property
+    def gathered(self) -> bool:
+        """Whether all values are fetched by one gather a column, and need no decoding."""
+        return all(isinstance(column, LocalFixedColumn) and column.plain for column in self._columns)
 
     def locate(self, indexes: I64) -> list[I64]:
         """Of each column, where the samples `indexes` (int64, shape (n,)) lie: arrays of length n, to be sliced."""
@@ -80,12 +90,22 @@ class Columns:
             held.ask(needed, np.zeros(len(needed.files), np.int64))
             return self.fetch(located, held)
 
-    def decode(self, fetched: Sequence[Any]) -> Batch:
+    def steps(self, fetched: Sequence[Any], normalise: Mapping[str, Normalise]) -> tuple[Batch, list[Step]]:
+        """The batch, and what is to be done until its arrays are made."""
+        batch: Batch = {}
+        steps = [
+            step
+            for name, column, values in zip(self._names, self._columns, fetched, strict=True)
+            for step in column.steps(values, batch, normalise.get(name))
+        ]
+        return batch, steps
+
+    def decode(self, fetched: Sequence[Any], normalise: Mapping[str, Normalise] | None = None) -> Batch:
         """The batch. Raises DecodeError for a value that is not what the schema declares."""
-        out: Batch = {}
-        for column, values in zip(self._columns, fetched, strict=True):
-            out.update(column.decode(values))
-        return out
+        batch, steps = self.steps(fetched, normalise or {})
+        for step in steps:
+            step()
+        return batch
 
 
 def open_columns(
@@ -96,7 +116,8 @@ def open_columns(
     Raises CorruptError when the index does not fit the schema.
     """
     cache = RecentlyUsed(cache_bytes)
-    return Columns([_open_column(catalog, schema, name, files, cache) for name in names], catalog.row_groups, files)
+    columns = {name: _open_column(catalog, schema, name, files, cache) for name in names}
+    return Columns(columns, catalog.row_groups, files)
 
 
 def _open_column(catalog: Catalog, schema: Schema, name: str, files: VersionFiles, cache: RecentlyUsed) -> OpenColumn:

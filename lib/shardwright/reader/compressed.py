@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from typing import Any
 
 import numpy as np
@@ -10,7 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from shardwright.errors import DecodeError, StorageError
-from shardwright.format.batch import to_arrays, to_numpy
+from shardwright.format.batch import is_masked, mask_name, to_arrays, to_numpy
 from shardwright.format.layout import PAD, Column
 from shardwright.hashing.sample_key import fixed_bytes
 from shardwright.reader.ahead import Units
@@ -18,8 +19,10 @@ from shardwright.reader.cache import RecentlyUsed
 from shardwright.reader.catalog import Catalog
 from shardwright.reader.files import VersionFiles
 from shardwright.reader.fixed import Values
+from shardwright.reader.threads import Step
 from shardwright.schema import Field
 from shardwright.storage.readahead import HeldRanges, Spans
+from shardwright.transforms import Normalise
 
 I64 = npt.NDArray[np.int64]
 
@@ -56,11 +59,20 @@ class CompressedColumn:
         back[by_group] = np.arange(len(located))
         return pa.concat_arrays(chunks).take(pa.array(back))
 
-    def decode(self, fetched: pa.Array) -> dict[str, npt.NDArray[Any]]:
-        """What `decode_stored` makes of them."""
-        return (
-            {self._column.name: to_numpy(fetched)} if self._field is None else decode_stored(self._column, self._field, fetched)
-        )
+    def steps(self, fetched: pa.Array, batch: dict[str, npt.NDArray[Any]], normalise: Normalise | None) -> list[Step]:
+        """One step: what `decode_stored` makes of the values."""
+        batch[self._column.name] = np.empty(0)
+        if self._field is not None and is_masked(self._field):
+            batch[mask_name(self._field.name)] = np.empty(0)
+        return [functools.partial(self._make, fetched, batch, normalise)]
+
+    def _make(self, fetched: pa.Array, batch: dict[str, npt.NDArray[Any]], normalise: Normalise | None) -> None:
+        if self._field is None:
+            batch[self._column.name] = to_numpy(fetched)
+            return
+        batch.update(decode_stored(self._column, self._field, fetched))
+        if normalise is not None:
+            batch[self._column.name] = normalise(batch[self._column.name])
 
     def _row_group(self, group: int, held: HeldRanges | None) -> pa.Array:
         part, number = int(self._groups.part[group]), int(self._groups.number[group])

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -19,8 +20,15 @@ I64 = npt.NDArray[np.int64]
 
 def read_located(source: Source, indexes: I64, located: Sequence[I64]) -> Batch:
     """The samples `indexes`, located before. Raises DecodeError that names part and sample."""
-    try:
+    with named_damage(source, indexes):
         return source.columns.decode(source.columns.fetch(located))
+
+
+@contextmanager
+def named_damage(source: Source, indexes: I64) -> Iterator[None]:
+    """Let a DecodeError of reading the samples `indexes` name part and sample."""
+    try:
+        yield
     except DecodeError as error:
         problems = damaged_rows(source, indexes)
         raise DecodeError(next(iter(problems.values()), str(error))) from error

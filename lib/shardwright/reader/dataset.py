@@ -32,6 +32,7 @@ from shardwright.reader.normalise import check_normalise, inverse, normalising
 from shardwright.reader.options import LoaderOptions, OnError
 from shardwright.reader.where import find
 from shardwright.schema import Field, Schema
+from shardwright.storage.part_cache import CachePlace
 
 I64 = npt.NDArray[np.int64]
 _ROWS_AT_ONCE = 256
@@ -51,6 +52,12 @@ class Source:
     """So much of what was decompressed is kept in memory, with footers and side files of remote parts."""
     encoded: bool = False
     """Whether pictures are read as the bytes that they are stored as."""
+    origin: str | None = None
+    """Where what is missing at a local `url` is read."""
+    cache: CachePlace | None = None
+    """Where remote parts are kept on this node."""
+    served: tuple[int, ...] | None = None
+    """The parts that are read, where others may be missing; None: all."""
 
     @functools.cached_property
     def schema(self) -> Schema:
@@ -64,8 +71,26 @@ class Source:
     @functools.cached_property
     def columns(self) -> Columns:
         """The opened columns; files are opened when their first value is read."""
-        files = VersionFiles(self.url, self.version, self.catalog.parts)
-        return open_columns(self.catalog, self.schema, self.names, files, self.cache_bytes)
+        return open_columns(self.catalog, self.schema, self.names, self.files(), self.cache_bytes)
+
+    def files(self) -> VersionFiles:
+        """The files of the version, opened anew."""
+        return VersionFiles(
+            self.url, self.version, self.catalog.parts, origin=self.origin, cache=self.cache,
+            content_id=self.manifest.content_id, served=self.served,
+        )  # fmt: skip
+
+    def settled(self, shards: Sequence[int]) -> Source:
+        """For reading `shards` (by their number among those opened): mapped, if by now all their parts lie on this node.
+
+        Otherwise this source itself. Samples and their order are the same.
+        """
+        files, parts = self.columns.files, self.catalog.parts
+        if files.local or (self.origin is None and self.cache is None):
+            return self
+        shard = np.searchsorted(self.catalog.shard_first, parts.first, side="right") - 1
+        served = tuple(np.flatnonzero(np.isin(shard, shards)).tolist())
+        return dataclasses.replace(self, served=served) if files.on_node(served) else self
 
     def __getstate__(self) -> dict[str, Any]:
         return {name: value for name, value in vars(self).items() if name != "columns"}  # another process opens its own
@@ -111,6 +136,10 @@ class Dataset(Sequence[dict[str, Any]]):
         if not -len(self) <= index < len(self):
             raise IndexError(f"sample {index} of {len(self)}")
         return self._rows(np.array([index], np.int64))[0]
+
+    def __getitems__(self, indices: Sequence[int]) -> list[dict[str, Any]]:
+        """The samples `indices`, by one `take`: how PyTorch's DataLoader asks for those of a batch."""
+        return self._rows(self._checked(indices))
 
     def __iter__(self) -> Iterator[dict[str, Any]]:
         for start in range(0, len(self), _ROWS_AT_ONCE):
@@ -220,6 +249,7 @@ class Dataset(Sequence[dict[str, Any]]):
         sampling: Sampling | None = None,
         samples_per_epoch: int | None = None,
         memory_limit_bytes: int = 2**30,
+        threads: int | None = None,
     ) -> Loader:
         """Batches of `batch_size` samples for this rank, in an order that depends on `seed` and epoch alone.
 
@@ -231,8 +261,10 @@ class Dataset(Sequence[dict[str, Any]]):
         machine, takes the place of its sample, and is counted. `sampling`, a `Balanced` or `Weighted`, decides which samples an
         epoch has, `samples_per_epoch` how many (None: as many as the dataset has); without, an epoch has every sample once.
 
-        Remote parts are fetched ahead of the trainer; `memory_limit_bytes` bounds what is held for that, the batches themselves
-        not counted, and decides how much is fetched in one request, never the order. Local parts are mapped.
+        Remote parts are fetched ahead of the trainer, and batches that take work (decoding, normalising, a transform) are made
+        ahead of it by `threads` threads, and one that runs the transform; None: this rank's share of the processors, at most 8;
+        0: all is done in the caller's thread, when it asks. `memory_limit_bytes` bounds what is held for all that, and decides
+        how much is fetched in one request, never the order. Local parts are mapped.
 
         Raises ConfigError for options that can't be, WorldError where ranks, nodes, shards and samples don't fit together.
         """
@@ -240,7 +272,7 @@ class Dataset(Sequence[dict[str, Any]]):
             batch_size=batch_size, world=World.from_env() if world is None else world, seed=seed, shuffle=shuffle,
             window_blocks=window_blocks, last=last, epochs=epochs, normalise=check_normalise(normalise), transform=transform,
             node_local=node_local, on_error=on_error, sampling=sampling, samples_per_epoch=samples_per_epoch,
-            memory_limit_bytes=memory_limit_bytes,
+            memory_limit_bytes=memory_limit_bytes, threads=threads,
         )  # fmt: skip
         return Loader(self, options)
 

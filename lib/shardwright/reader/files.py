@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import functools
 import io
 import os
-from collections.abc import Iterator
+import threading
+import weakref
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
@@ -14,47 +18,70 @@ import pyarrow.parquet as pq
 
 from shardwright.errors import CorruptError, StorageError
 from shardwright.reader.catalog import Parts
+from shardwright.reader.filling import Filling
 from shardwright.storage import Storage, open_storage
+from shardwright.storage.part_cache import CachePlace
 from shardwright.storage.readahead import HeldRanges, Traffic
 
 
 class VersionFiles:
-    """Reads parts and side files of one version of the dataset at `url`.
+    """Reads parts and side files of one version of the dataset at `url`; what is not there from `origin`, where one is given.
 
-    A local part is mapped into memory; the map costs no file descriptor, and stays as long as this object, in forked children
-    too. File-system clients are not fork-safe: each process opens its own.
+    A part on this node is mapped into memory; the map costs no file descriptor, and stays as long as this object, in forked
+    children too. File-system clients are not fork-safe: each process opens its own. Remote parts are fetched into the `cache`
+    once they are read from; `content_id` is that of the version. `served` are the parts that will be read, all for None.
     """
 
-    def __init__(self, url: str, version: str, parts: Parts) -> None:
+    def __init__(
+        self, url: str, version: str, parts: Parts, *, origin: str | None = None, cache: CachePlace | None = None,
+        content_id: str = "", served: Sequence[int] | None = None,
+    ) -> None:  # fmt: skip
         self.url, self.version, self.parts = url, version, parts
+        self._origin, self._cache, self._content_id, self._served = origin, cache, content_id, served
         self._maps: dict[int, pa.Buffer] = {}
         self._addresses = np.full(len(parts.name), -1, np.int64)
-        self._client: tuple[int, Storage] | None = None
+        self._clients: dict[str, Storage] = {}
+        self._filling: Filling | None = None
+        self._process, self._lock = os.getpid(), threading.Lock()
 
     @property
     def storage(self) -> Storage:
-        """This process's own client."""
-        if self._client is None or self._client[0] != os.getpid():
-            self._client = os.getpid(), open_storage(self.url, lasting=True)
-        return self._client[1]
+        """This process's own client of the place at `url`."""
+        return self._client(self.url)
 
     @property
+    def gap_bytes(self) -> int:
+        """What `Storage.gap_bytes` says of the place where remote parts lie."""
+        return self._remote.gap_bytes
+
+    @functools.cached_property
     def local(self) -> bool:
-        """Whether parts can be mapped into memory."""
-        return self.storage.local_path() is not None
+        """Whether all parts that will be read can be mapped into memory. It stays as it was when first asked for."""
+        if self._origin is None and self._cache is None:
+            return self.storage.local_path() is not None
+        return self.on_node(range(len(self.parts.name)) if self._served is None else self._served)
+
+    def on_node(self, parts: Sequence[int]) -> bool:
+        """Whether all of `parts` and what belongs to them lie on this node; they are mapped, and stay so."""
+        files = (file for part in parts for file in self.parts.files(part))
+        return all(self._on_node(file.name) is not None for file in files) and all(map(self._mapped, parts))
 
     def path(self, name: str) -> str:
         """Where a file lies, for messages."""
-        return f"{self.storage.url}/{self.version}/{name}"
+        there = self._origin is None or self._own_path(name) is not None
+        return f"{self.storage.url if there else self._remote.url}/{self.version}/{name}"
 
     def map(self, part: int) -> pa.Buffer:
-        """The bytes of a local part. Raises CorruptError when it is missing, or not as long as it was published."""
+        """The bytes of a part on this node. Raises CorruptError when it is missing, or not as long as it was published."""
         mapped = self._maps.get(part)
         if mapped is None:
             name = self.parts.name[part]
-            path = self.storage.local_path(f"{self.version}/{name}")
-            with self.clear_errors(name), pa.memory_map(str(path)) as file:
-                mapped = file.read_buffer()  # holds the mapping, not the descriptor: no limit on open files
+            path = self._on_node(name)
+            with self.clear_errors(name):
+                if path is None:
+                    raise FileNotFoundError(name)
+                with pa.memory_map(str(path)) as file:
+                    mapped = file.read_buffer()  # holds the mapping, not the descriptor: no limit on open files
             self._check_size(name, mapped.size, self.parts.bytes[part])
             mapped = self._maps.setdefault(part, mapped)  # that of another thread, which may have told its address already
             self._addresses[part] = mapped.address
@@ -71,20 +98,23 @@ class VersionFiles:
 
     def fetch(self, part: int, start: int, stop: int) -> bytes:
         """The bytes [start, stop) of a part, in one request. Raises CorruptError when it is missing or ends before that."""
+        if (mapped := self._mapped(part)) is not None:
+            piece: bytes = mapped.slice(start, stop - start).to_pybytes()
+            return piece
         name = self.parts.name[part]
         with self.clear_errors(name):
-            (data,) = self.storage.ranges(f"{self.version}/{name}", [(start, stop)])
+            (data,) = self._remote.ranges(f"{self.version}/{name}", [(start, stop)])
         return data
 
-    def hold(self, limit: int, traffic: Traffic | None = None) -> HeldRanges:
+    def hold(self, limit: int, traffic: Traffic | None = None, wanted: Callable[[], bool] | None = None) -> HeldRanges:
         """Byte ranges of remote parts, at most `limit` bytes of them at a time, or one batch; counted in `traffic`."""
-        return HeldRanges(self.fetch, gap=self.storage.gap_bytes, limit=limit, traffic=traffic)
+        return HeldRanges(self.fetch, gap=self.gap_bytes, limit=limit, traffic=traffic, wanted=wanted)
 
     def side_file(self, name: str) -> bytes | pa.Buffer:
         """The bytes of a side file, mapped where local. Raises CorruptError when it is missing."""
         with self.clear_errors(name):
-            if (path := self.storage.local_path(f"{self.version}/{name}")) is None:
-                return self.storage.read(f"{self.version}/{name}")
+            if (path := self._on_node(name)) is None:
+                return self._remote.read(f"{self.version}/{name}")
             with pa.memory_map(str(path)) as file:
                 return file.read_buffer()
 
@@ -104,9 +134,56 @@ class VersionFiles:
         if self.local:
             return pa.BufferReader(self.map(part))
         if held is None:
+            if (mapped := self._mapped(part)) is not None:
+                return pa.BufferReader(mapped)
             with self.clear_errors(name):
-                self._check_size(name, self.storage.size(f"{self.version}/{name}"), self.parts.bytes[part])
+                self._check_size(name, self._remote.size(f"{self.version}/{name}"), self.parts.bytes[part])
         return pa.PythonFile(_RangeFile(self, part, held), mode="r")
+
+    @property
+    def _remote(self) -> Storage:
+        """Where what is not on this node is read."""
+        return self._client(self.url if self._origin is None else self._origin)
+
+    def _client(self, url: str) -> Storage:
+        if self._process != os.getpid():
+            self._process, self._lock, self._clients, self._filling = os.getpid(), threading.Lock(), {}, None
+        if (client := self._clients.get(url)) is None:
+            client = self._clients[url] = open_storage(url, lasting=True)
+        return client
+
+    def _own_path(self, name: str) -> Path | None:
+        """Where a file lies below a local `url`: where it should lie, if there is no other place to have it from."""
+        path = self.storage.local_path(f"{self.version}/{name}")
+        return path if self._origin is None or path is None or path.exists() else None
+
+    def _on_node(self, name: str) -> Path | None:
+        """Where a file lies on this node, or None."""
+        path = self._own_path(name)
+        if path is None:
+            path = self._remote.local_path(f"{self.version}/{name}")
+        return self._filled(self._cache).find(name) if path is None and self._cache is not None else path
+
+    def _mapped(self, part: int) -> pa.Buffer | None:
+        """The bytes of a part, if it lies on this node; else it is fetched into the cache, where there is one."""
+        if (mapped := self._maps.get(part)) is None:
+            if self._on_node(self.parts.name[part]) is not None:
+                return self.map(part)
+            if self._cache is not None:
+                self._filled(self._cache).want(part)
+        return mapped
+
+    def _filled(self, place: CachePlace) -> Filling:
+        storage, version = self._remote, self.version  # first: after a fork nothing of the parent's is used
+        with self._lock:
+            if self._filling is None:
+
+                def read(name: str, start: int, stop: int) -> bytes:
+                    return storage.ranges(f"{version}/{name}", [(start, stop)])[0]
+
+                self._filling = Filling(place, self._content_id, self.parts, read, f"{storage.url}/{version}")
+                weakref.finalize(self, self._filling.close)  # its thread holds on to the filling, and not to this
+            return self._filling
 
     def _check_size(self, name: str, found: int, expected: int) -> None:
         if found != expected:
@@ -123,7 +200,7 @@ class VersionFiles:
         except FileNotFoundError as error:
             raise CorruptError(
                 f"{self.path(name)} is missing; copy it there again (a node that holds only its own shards reads them with "
-                "node_local=True)"
+                "node_local=True, and others from origin=)"
             ) from error
         except (StorageError, CorruptError):
             raise

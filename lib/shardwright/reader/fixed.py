@@ -13,8 +13,10 @@ from shardwright.format.layout import Column
 from shardwright.reader.ahead import Units
 from shardwright.reader.catalog import Extents
 from shardwright.reader.files import VersionFiles
+from shardwright.reader.threads import Step
 from shardwright.schema import Field
 from shardwright.storage.readahead import HeldRanges, Spans
+from shardwright.transforms import Normalise
 
 I64 = npt.NDArray[np.int64]
 
@@ -27,6 +29,8 @@ _TOUCH_BYTES = 512
 _SMALL_BYTES = 512
 """Up to here a request for a value costs many times what its bytes do."""
 _UNMAPPED = np.int64(-(2**63))
+_CACHED_BYTES = 2**18
+"""So much of what is made of values is made at a time: it stays in a core's cache between one pass and the next."""
 
 
 class LocalFixedColumn:
@@ -43,6 +47,11 @@ class LocalFixedColumn:
         self._width = column.stride - len(column.header)
         self._bases = np.full(len(extents.first), _UNMAPPED)
 
+    @property
+    def plain(self) -> bool:
+        """Whether values are stored as they are."""
+        return self._values.plain
+
     def locate(self, indexes: I64, row_groups: I64) -> I64:
         """The address of each value."""
         extents = self._extents.find(indexes, row_groups)
@@ -57,9 +66,9 @@ class LocalFixedColumn:
         """The values' bytes, of shape (n,) as one void each, or (n, width)."""
         return _gather(located, self._width)
 
-    def decode(self, fetched: npt.NDArray[Any]) -> dict[str, npt.NDArray[Any]]:
-        """The typed array."""
-        return {self._column.name: self._values(fetched)}
+    def steps(self, fetched: npt.NDArray[Any], batch: dict[str, npt.NDArray[Any]], normalise: Normalise | None) -> list[Step]:
+        """None, where values are stored as they are."""
+        return self._values.steps(fetched, batch, normalise)
 
     def _map(self, extents: I64) -> None:
         """Find out where sample 0 would lie if each of these extents reached back to it."""
@@ -102,9 +111,9 @@ class RemoteFixedColumn:
         base = known.offset[extents] - known.first[extents] * stride
         return Spans(known.part[extents], base + first * stride, base + stop * stride)
 
-    def decode(self, fetched: npt.NDArray[Any]) -> dict[str, npt.NDArray[Any]]:
-        """The typed array."""
-        return {self._column.name: self._values(fetched)}
+    def steps(self, fetched: npt.NDArray[Any], batch: dict[str, npt.NDArray[Any]], normalise: Normalise | None) -> list[Step]:
+        """None, where values are stored as they are."""
+        return self._values.steps(fetched, batch, normalise)
 
 
 class Values:
@@ -116,11 +125,17 @@ class Values:
     def __init__(self, column: Column, field: Field | None) -> None:
         self._dtype = np.dtype(np.uint8) if field is None else field.numpy_dtype
         self._stored = self._dtype if column.physical_dtype is None else np.dtype(column.physical_dtype)
+        self._name = column.name
         width = column.stride - len(column.header)
         self._shape = (width,) if field is None else tuple(size or 0 for size in field.shape)
         encoded = field is not None and field.codec is not None and field.codec.name not in ("npy", "raw")
         self._decode = functools.partial(decode_block, field) if field is not None and encoded else None
         self._width = width
+
+    @property
+    def plain(self) -> bool:
+        """Whether they are stored as they are."""
+        return self._decode is None and self._stored == self._dtype
 
     def __call__(self, data: npt.NDArray[Any]) -> npt.NDArray[Any]:
         """The values whose bytes are `data`, contiguous; no copy where they are stored as they are."""
@@ -128,6 +143,22 @@ class Values:
             return self._decode(data.view(np.uint8).reshape(len(data), self._width))
         values = data.view(self._stored).reshape(len(data), *self._shape)
         return values if self._stored == self._dtype else values.astype(self._dtype)
+
+    def steps(self, data: npt.NDArray[Any], batch: dict[str, npt.NDArray[Any]], normalise: Normalise | None) -> list[Step]:
+        """What puts the values, normalised or not, into `batch`; a few rows at a time, so that they stay in the cache."""
+        if normalise is None and self.plain:
+            batch[self._name] = self(data)
+            return []
+        dtype = self._dtype.newbyteorder("=") if normalise is None else normalise.dtype
+        batch[self._name] = out = np.empty((len(data), *self._shape), dtype)
+        rows = max(1, _CACHED_BYTES * len(out) // max(out.nbytes, 1))
+        return [functools.partial(self._fill, data, out, slice(row, row + rows), normalise) for row in range(0, len(out), rows)]
+
+    def _fill(self, data: npt.NDArray[Any], out: npt.NDArray[Any], rows: slice, normalise: Normalise | None) -> None:
+        if normalise is None:
+            out[rows] = self(data[rows])
+        else:
+            normalise.into(self(data[rows]), out[rows])
 
 
 def _gather(places: I64, width: int) -> npt.NDArray[Any]:

@@ -5,28 +5,27 @@ from __future__ import annotations
 import dataclasses
 import functools
 import logging
+import math
 import time
 from collections.abc import Iterable, Iterator
-from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from shardwright.errors import DecodeError, StateError, WorldError
-from shardwright.format.layout import PAD
+from shardwright.errors import StateError, WorldError
 from shardwright.order import Batches, EpochOrder, LoaderState, World
 from shardwright.order.sampling import describe_sampling
-from shardwright.reader.ahead import Memory, read_ahead, share_memory, stored_bytes
+from shardwright.reader.ahead import Memory, share_memory, stored_bytes
 from shardwright.reader.arrow import arrow_table
 from shardwright.reader.columns import Batch
-from shardwright.reader.damage import damaged_rows, read_located
+from shardwright.reader.making import Making
 from shardwright.reader.normalise import inverse, normalising
 from shardwright.reader.options import LoaderOptions, Metrics
 from shardwright.reader.sampling import open_sampler
-from shardwright.storage.readahead import HeldRanges, Spans, Traffic
+from shardwright.reader.threads import default_threads
+from shardwright.storage.readahead import Traffic
 from shardwright.transforms import Normalise
 
 if TYPE_CHECKING:
@@ -34,25 +33,6 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger(__name__)
 I64 = npt.NDArray[np.int64]
-_SAMPLES_AT_ONCE = 65536
-"""The order of so many samples is computed together: a permutation costs 80 ns a sample, and 250 µs for each shard."""
-_TRIES = 16
-"""So many other samples are tried in place of one that can't be decoded."""
-_NAMED = 8
-"""So many replaced samples are named in the metrics; the first and every thousandth are logged."""
-_LOG_EVERY = 1000
-
-
-@dataclass(frozen=True, kw_only=True)
-class _Draw:
-    """Samples of an epoch, n of them."""
-
-    positions: I64
-    indexes: I64
-    """On disk."""
-    located: list[I64]
-    """Of each column, what it needs to know to fetch them."""
-    padded: npt.NDArray[np.bool_] | None
 
 
 class Loader(Iterable[Batch]):
@@ -78,8 +58,9 @@ class Loader(Iterable[Batch]):
         self._metrics, self._traffic = Metrics(), Traffic()
         self._normalising = normalising(dataset, options.normalise)
         self._normalise = {name: Normalise(*transform.affine()) for name, transform in self._normalising.items()}
-        if options.node_local:
+        if options.node_local and dataset.source.origin is None:
             _check_node_local(dataset, options.world)
+        self._threads = self._default_threads() if options.threads is None else options.threads
         self._source: Source = dataset.source
         self._memory: Memory | None = None
         if not dataset.source.columns.files.local:
@@ -114,6 +95,10 @@ class Loader(Iterable[Batch]):
         if self.options.epochs is not None and self.epoch >= self.options.epochs:
             return iter(())
         return self._rest_of_epoch()
+
+    def in_turn(self, first: int, step: int) -> Iterator[Batch]:
+        """Batches number `first`, `first` + `step`, … of the rest of the epoch: those of one of `step` workers of this rank."""
+        return self._rest_of_epoch(first, step)
 
     def as_arrow(self) -> Iterator[pa.Table]:
         """What iterating gives, as Arrow tables: see `shardwright.reader.arrow`."""
@@ -184,65 +169,38 @@ class Loader(Iterable[Batch]):
             world=options.world, batch_size=options.batch_size, total=total, consumed=consumed, last=options.last, wrap=wrap
         )
 
-    def _rest_of_epoch(self) -> Iterator[Batch]:
+    def _rest_of_epoch(self, first: int = 0, step: int = 1) -> Iterator[Batch]:
         epoch, consumed = position = self._position
-        batches = self._batches(consumed)
-        with self._hold() as held:
-            for number, (draw, rows) in enumerate(self._located(epoch, batches, held)):
+        batches, metrics = dataclasses.replace(self._batches(consumed), first=first, step=step), self._metrics
+        self._source = self._source.settled(self._served())
+        with self._making(epoch, batches).by(self._threads) as making:
+            left = time.perf_counter()
+            for number, made in enumerate(making):
                 if self._position != position:
                     raise RuntimeError("this loader was iterated elsewhere, or its state was changed, during the iteration")
-                batch = self._read(epoch, draw, rows, held)
                 after = batches.consumed_after(number)
                 self._position = position = (epoch + 1, 0) if after is None else (epoch, after)
-                if after is None:
-                    self._metrics.dropped += batches.dropped
-                yield batch
+                metrics.dropped += batches.dropped if after is None else 0
+                metrics.count(made.samples, made.nbytes, waited=time.perf_counter() - left)
+                yield made.batch
+                left = time.perf_counter()
         if not len(batches):  # fewer samples than ranks were left
-            self._metrics.dropped += batches.dropped
+            metrics.dropped += batches.dropped
             self._position = epoch + 1, 0
 
-    def _hold(self) -> AbstractContextManager[HeldRanges | None]:
-        """What is fetched ahead of remote parts; None where parts are local."""
-        return nullcontext() if self._memory is None else self._source.columns.files.hold(self._memory.held, self._traffic)
+    def _default_threads(self) -> int:
+        """None where a batch is hardly more than one gather: handing it over would cost more than making it."""
+        columns, options = self.dataset.source.columns, self.options
+        if columns.files.local and columns.gathered and not self._normalise and options.transform is None:
+            return 0
+        return default_threads(-(-options.world.size // options.world.nodes))
 
-    def _located(self, epoch: int, batches: Batches, held: HeldRanges | None) -> Iterator[tuple[_Draw, slice]]:
-        """The batches to read; of remote parts their bytes are asked for before."""
-        found = self._draws(epoch, batches)
-        if held is None or self._memory is None:
-            return found
-        columns, units, most = self._source.columns, self._memory.units, self._memory.held // 4
-
-        def needs(batch: tuple[_Draw, slice]) -> Spans:
-            draw, rows = batch
-            return columns.needs([places[rows] for places in draw.located], units, most)
-
-        return read_ahead(found, needs, held)
-
-    def _draws(self, epoch: int, batches: Batches) -> Iterator[tuple[_Draw, slice]]:
-        size = self.options.batch_size
-        chunk = size * max(1, _SAMPLES_AT_ONCE // size)
-        for number in range(len(batches)):
-            start = number * size % chunk
-            if start == 0:
-                draw = self._draw(epoch, batches, number * size, number * size + chunk)
-            yield draw, slice(start, start + size)
-
-    def _share_memory(self) -> Memory:
-        dataset, options, files = self.dataset, self.options, self._source.columns.files
-        return share_memory(
-            options.memory_limit_bytes, dataset.source.catalog, self._plan, options.world, batch_size=options.batch_size,
-            sample_bytes=stored_bytes(dataset.source.catalog, dataset.source.names), gap=files.storage.gap_bytes,
-            whole=dataset.whole,
+    def _making(self, epoch: int, batches: Batches) -> Making:
+        return Making(
+            source=self._source, plan=self._plan, epoch=epoch, batches=batches, indexes=functools.partial(self._indexes, epoch),
+            options=self.options, normalise=self._normalise, metrics=self._metrics, traffic=self._traffic,
+            memory=None if self._source.columns.files.local else self._memory,
         )  # fmt: skip
-
-    def _draw(self, epoch: int, batches: Batches, start: int, stop: int) -> _Draw:
-        """This rank's samples number `start` to `stop`."""
-        began = time.perf_counter()
-        positions, padded = batches.positions(start, stop)
-        indexes = self._indexes(epoch, positions)
-        located = self._source.columns.locate(indexes)
-        self._metrics.seconds["order"] += time.perf_counter() - began
-        return _Draw(positions=positions, indexes=indexes, located=located, padded=padded)
 
     def _indexes(self, epoch: int, positions: I64) -> I64:
         """Where on disk the samples at `positions` lie."""
@@ -250,50 +208,21 @@ class Loader(Iterable[Batch]):
             return self.dataset.at(EpochOrder(self._plan, epoch), positions)
         return self.dataset.on_disk(self._sampler(epoch, positions))
 
-    def _read(self, epoch: int, draw: _Draw, rows: slice, held: HeldRanges | None) -> Batch:
-        columns, seconds, began = self._source.columns, self._metrics.seconds, time.perf_counter()
-        try:
-            fetched = columns.fetch([places[rows] for places in draw.located], held)
-            fetch_end = time.perf_counter()
-            batch = columns.decode(fetched)
-        except DecodeError:
-            batch = self._read_damaged(epoch, draw.positions[rows], draw.indexes[rows])
-            fetch_end = time.perf_counter()
-        decode_end = time.perf_counter()
-        self._metrics.bytes += sum(map(_nbytes, batch.values()))
-        self._metrics.samples += len(draw.positions[rows])
-        self._metrics.batches += 1
-        for name, normalise in self._normalise.items():
-            batch[name] = normalise(batch[name])
-        if draw.padded is not None:
-            batch[PAD] = draw.padded[rows] | batch[PAD] if PAD in batch else draw.padded[rows]
-        if self.options.transform is not None:
-            batch = self.options.transform(batch)
-        seconds["fetch"] += fetch_end - began
-        seconds["decode"] += decode_end - fetch_end
-        seconds["transform"] += time.perf_counter() - decode_end
-        return batch
+    def _served(self) -> range:
+        """The shards that this rank reads, by their number among those opened."""
+        if not self.dataset.whole or self._sampler is not None:
+            return range(len(self.dataset.source.catalog.shards))
+        world, shards = self.options.world, len(self._plan.shards)
+        step = math.gcd(world.size, shards)
+        return range(world.turn % step, shards, step)
 
-    def _read_damaged(self, epoch: int, positions: I64, indexes: I64) -> Batch:
-        """The batch with substitutes for what can't be decoded, or the error that names it."""
-        source = self._source
-        indexes = indexes.copy()
-        if self.options.on_error == "replace":
-            for row, problem in damaged_rows(source, indexes).items():
-                indexes[row] = self._substitute(epoch, int(positions[row]), problem)
-        return read_located(source, indexes, source.columns.locate(indexes))
-
-    def _substitute(self, epoch: int, position: int, problem: str) -> int:
-        """The sample on disk that takes the place of the one at `position`: a pure function of (seed, epoch, position)."""
-        metrics = self._metrics
-        for index in self._indexes(epoch, self._plan.substitutes(epoch, position, _TRIES)):
-            if not damaged_rows(self._source, np.array([index])):
-                metrics.replaced += 1
-                metrics.replaced_first = (*metrics.replaced_first, problem)[:_NAMED]
-                if metrics.replaced % _LOG_EVERY == 1:
-                    _log.warning("%s; another sample takes its place (%d so far)", problem, metrics.replaced)
-                return int(index)
-        raise DecodeError(f"{problem}; none of {_TRIES} other samples of its shard can be decoded either")
+    def _share_memory(self) -> Memory:
+        dataset, options, files = self.dataset, self.options, self._source.columns.files
+        return share_memory(
+            options.memory_limit_bytes, dataset.source.catalog, self._plan, options.world, batch_size=options.batch_size,
+            sample_bytes=stored_bytes(dataset.source.catalog, dataset.source.names), gap=files.gap_bytes,
+            whole=dataset.whole,
+        )  # fmt: skip
 
 
 @functools.cache  # once for each dataset
@@ -313,15 +242,10 @@ def _check_node_local(dataset: Dataset, world: World) -> None:
     if shards % world.nodes:
         raise WorldError(
             f"node_local=True: {shards} shards on {world.nodes} nodes: expected a multiple, so that every node has equally "
-            "many; prepare the dataset with shard.count a multiple of the nodes, or give every node all shards"
+            "many; prepare the dataset with shard.count a multiple of the nodes, give every node all shards, or say "
+            "open_dataset(…, origin=URL): shards that a node does not hold are read from there"
         )
     if not world.equal_ranks:
         raise WorldError(
             f"node_local=True: {world.size} ranks on {world.nodes} nodes: expected equally many ranks on every node"
         )
-
-
-def _nbytes(values: np.ndarray[Any, Any]) -> int:
-    if values.dtype != object:
-        return values.nbytes
-    return sum(value.nbytes if isinstance(value, np.ndarray) else len(value or ()) for value in values)

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, TypedDict
 
 from shardwright.errors import ConfigError
 from shardwright.order import Balanced, Last, Sampling, Shuffle, Weighted, World
@@ -32,6 +32,7 @@ class LoaderOptions:
     sampling: Sampling | None
     samples_per_epoch: int | None
     memory_limit_bytes: int
+    threads: int | None
 
     def __post_init__(self) -> None:
         window, epochs, per_epoch = self.window_blocks, self.epochs, self.samples_per_epoch
@@ -44,6 +45,7 @@ class LoaderOptions:
             f"last: expected short, drop or pad, found {self.last!r}": self.last in ("short", "drop", "pad"),
             f"epochs: expected at least 0, found {epochs!r}": epochs is None or epochs >= 0,
             f"memory_limit_bytes: expected at least 1, found {self.memory_limit_bytes!r}": self.memory_limit_bytes >= 1,
+            f"threads: expected at least 0, found {self.threads!r}": self.threads is None or self.threads >= 0,
             f"on_error: expected raise or replace, found {self.on_error!r}": self.on_error in ("raise", "replace"),
             f"sampling: expected sw.Balanced(…) or sw.Weighted(…), found {self.sampling!r}": known,
             f"samples_per_epoch: expected at least 1, found {per_epoch!r}": per_epoch is None or per_epoch >= 1,
@@ -55,6 +57,24 @@ class LoaderOptions:
         problems = [problem for problem, fine in expected.items() if not fine]
         if problems:
             raise ConfigError(problems)
+
+
+class LoaderArguments(TypedDict, total=False):
+    """What `Dataset.loader` takes beside `batch_size` and `world`: for adapters that hand it on as ``**options``."""
+
+    seed: int
+    shuffle: Shuffle
+    window_blocks: int | None
+    last: Last
+    epochs: int | None
+    normalise: bool | Sequence[str]
+    transform: Callable[[Batch], Batch] | None
+    node_local: bool
+    on_error: OnError
+    sampling: Sampling | None
+    samples_per_epoch: int | None
+    memory_limit_bytes: int
+    threads: int | None
 
 
 @dataclass(kw_only=True)
@@ -77,5 +97,14 @@ class Metrics:
     held_bytes: int = 0
     """The most bytes of them that were on their way, or in memory, at a time."""
     seconds: dict[str, float] = dataclasses.field(
-        default_factory=lambda: {"order": 0.0, "fetch": 0.0, "decode": 0.0, "transform": 0.0}
+        default_factory=lambda: {"order": 0.0, "fetch": 0.0, "decode": 0.0, "transform": 0.0, "wait": 0.0}
     )
+    """Where the time went: the first four of the thread that makes batches (decode: until other threads are done with it),
+    wait: of the trainer's, until a batch was there."""
+
+    def count(self, samples: int, nbytes: int, *, waited: float) -> None:
+        """A batch that was handed out."""
+        self.batches += 1
+        self.samples += samples
+        self.bytes += nbytes
+        self.seconds["wait"] += waited

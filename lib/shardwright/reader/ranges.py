@@ -9,17 +9,20 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from shardwright.codecs import decode_value, npy_header
+from shardwright.codecs import decode_value, decode_value_into, npy_header
 from shardwright.errors import CorruptError
-from shardwright.format.batch import stack
 from shardwright.reader.ahead import Units
 from shardwright.reader.cache import RecentlyUsed
 from shardwright.reader.catalog import Catalog
 from shardwright.reader.files import VersionFiles
+from shardwright.reader.threads import Step
 from shardwright.schema import Field
 from shardwright.storage.readahead import HeldRanges, Spans
+from shardwright.transforms import Normalise
 
 I64 = npt.NDArray[np.int64]
+_STEPS = 16
+"""A batch is decoded in about so many steps, which threads share."""
 
 
 class RangesColumn:
@@ -62,9 +65,33 @@ class RangesColumn:
                 out[row] = whole[start:stop]
         return out
 
-    def decode(self, fetched: list[memoryview]) -> dict[str, npt.NDArray[Any]]:
+    def steps(self, fetched: list[memoryview], batch: dict[str, npt.NDArray[Any]], normalise: Normalise | None) -> list[Step]:
         """One array where all shapes are declared, else an object array of arrays."""
-        return {self._field.name: stack(self._field, [decode_value(self._field, data) for data in fetched])}
+        field = self._field
+        if None in field.shape:
+            out = np.empty(len(fetched), object)
+        else:
+            dtype = field.numpy_dtype if normalise is None else normalise.dtype
+            out = np.empty((len(fetched), *(size or 0 for size in field.shape)), dtype)
+        batch[field.name] = out
+        rows = max(1, len(out) // _STEPS)
+        return [functools.partial(self._fill, fetched, out, range(n, min(n + rows, len(out))), normalise)
+                for n in range(0, len(out), rows)]  # fmt: skip
+
+    def _fill(self, fetched: list[memoryview], out: npt.NDArray[Any], rows: range, normalise: Normalise | None) -> None:
+        field = self._field
+        if out.dtype == object:
+            for row in rows:
+                value = decode_value(field, fetched[row])
+                out[row] = value if normalise is None else normalise(value)
+        elif normalise is None:
+            for row in rows:
+                decode_value_into(field, fetched[row], out[row])
+        else:
+            value = np.empty((1, *out.shape[1:]), field.numpy_dtype)
+            for row in rows:
+                decode_value_into(field, fetched[row], value[0])
+                normalise.into(value, out[row : row + 1])
 
     def _ranges_of(self, parts: I64, indexes: I64) -> tuple[I64, I64]:
         """First and past-the-end byte of each value."""

@@ -55,8 +55,7 @@ def find(source: Source, predicate: pc.Expression | str, indexes: I64) -> Found:
     catalog, groups = source.catalog, source.catalog.row_groups
     asked = np.unique(groups.find(indexes))
     selected = np.zeros(catalog.samples, bool)
-    files = VersionFiles(source.url, source.version, catalog.parts)
-    scan = _Scan(files, expression, possible, _arrow_schema(scalar_fields(schema)))
+    scan = _Scan(source.files(), expression, possible, _arrow_schema(scalar_fields(schema)))
 
     def scan_part(part: int) -> int:
         mine = asked[groups.part[asked] == part]

@@ -22,6 +22,8 @@ _THREADS = 8
 """Requests in flight: what small ones wait for is hidden behind others, and more bring nothing."""
 _REQUEST_BYTES = 2**21
 """What a request grows to, of several in flight: ranges of 1 to 2 MiB came two to three times as fast as those of 8 MiB."""
+_WAKE_SECONDS = 0.2
+"""How often a thread that waits looks whether its bytes are still wanted."""
 _FILE_BITS = 44
 """A place in any of the files is one number: the file's number, then 44 bits of offset."""
 
@@ -84,15 +86,23 @@ class HeldRanges:
     """Ranges that were asked for: on their way, or here until the room is needed and no later batch needs them.
 
     `fetch(file, start, stop)` gets bytes, in several threads. Neighbours at most `gap` bytes apart are one request. Used by one
-    thread; after a fork the child asks for what is still on its way by threads of its own. Batches are numbered: a range is
-    kept until `advance` goes past the last batch that asked for it, then dropped when others need the room, the one that
-    was needed longest ago first.
+    thread; after a fork the child asks for what is still on its way by threads of its own. `wanted` says whether to fetch on;
+    without, that is while the interpreter or the thread that uses this runs. Batches are numbered: a range is kept until
+    `advance` goes past the last batch that asked for it, then dropped when others need the room, the one that was needed
+    longest ago first.
     """
 
     def __init__(
-        self, fetch: Callable[[int, int, int], bytes], *, gap: int, limit: int, traffic: Traffic | None = None
+        self,
+        fetch: Callable[[int, int, int], bytes],
+        *,
+        gap: int,
+        limit: int,
+        traffic: Traffic | None = None,
+        wanted: Callable[[], bool] | None = None,
     ) -> None:
         self.limit, self._traffic = limit, Traffic() if traffic is None else traffic
+        self._wanted = wanted
         self._fetch, self._gap, self._batch = fetch, gap, 0
         # one entry per request, ascending by where it begins; no two begin at the same place and have a gap asked for between
         self._begins, self._ends, self._until, self._addresses = (_NONE,) * 4
@@ -109,8 +119,15 @@ class HeldRanges:
 
     def close(self) -> None:
         """Ask for nothing more and let go of everything; requests in flight end by themselves, nobody waits for them."""
-        self._closed = True  # what is queued stays so: threads may be looking at it
+        self.cancel()
         self._keep(np.zeros(len(self._begins), bool))
+
+    def cancel(self) -> None:
+        """Ask for nothing more; who waits for bytes, in another thread, gets an error at once."""
+        self._closed = True  # what is queued stays so: threads may be looking at it
+        if self._process == os.getpid():
+            with self._changed:
+                self._changed.notify_all()
 
     def missing(self, spans: Spans) -> Spans:
         """Those of `spans` that were not asked for, or are no longer here."""
@@ -266,13 +283,17 @@ class HeldRanges:
                 self._changed.notify_all()
 
     def _used(self) -> bool:
-        """Whether the interpreter goes on, or for the thread that reads: else it should not wait for what nobody will read."""
+        """Whether the interpreter goes on, or the thread that reads: else it should not wait for what nobody will read."""
+        if self._wanted is not None:
+            return self._wanted()
         return any(one.is_alive() for one in (threading.main_thread(), self._user) if not one.daemon)
 
     def _wait(self, request: _Request) -> bytes:
         with self._changed:
             while request.data is None and request.error is None:
-                self._changed.wait()
+                if self._closed or not (self._wanted is None or self._wanted()):
+                    raise StorageError("closed while it was read from")
+                self._changed.wait(None if self._wanted is None else _WAKE_SECONDS)
         if isinstance(request.error, Exception):
             raise request.error
         if request.data is None:
