@@ -56,6 +56,7 @@ def test_a_reader_goes_on_when_a_datanode_dies(mended: Hdfs, client: Client, fol
 def test_a_reader_knows_the_replicas_of_its_opening_only(mended: Hdfs, client: Client, folder: str) -> None:
     data = noise(MiB // 2)
     put(client, f"{folder}/x", data)
+    wait_until(lambda: len(replicas(mended, f"{folder}/x")[0]) == 2, "both replicas' reports")
     reader = client.read(f"{folder}/x")
     (first,) = replicas(mended, f"{folder}/x")
     mended.kill_datanode(first[0])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import threading
 import time
@@ -40,21 +41,30 @@ def write(storage: HdfsStorage, name: str, data: bytes) -> None:
 def test_a_datanode_dies_while_a_file_is_written(mended: Hdfs, storage: HdfsStorage) -> None:
     """It is written again as a whole, and nothing else stays."""
     data = os.urandom(40 * _MIB)
-    killer = threading.Thread(target=_kill_once_there_are_blocks, args=(mended, storage))
+    killed = threading.Event()
+    killer = threading.Thread(target=_kill_once_there_are_blocks, args=(mended, storage, killed))
     killer.start()
-    write(storage, "f", data)
+    for _ in range(10):
+        write(storage, "f", data)
+        if killed.is_set():
+            break
     killer.join()
+    assert killed.is_set()
     assert storage.files() == {"f": len(data)}
     assert storage.read("f") == data
 
 
-def _kill_once_there_are_blocks(hdfs: Hdfs, storage: HdfsStorage) -> None:
+def _kill_once_there_are_blocks(hdfs: Hdfs, storage: HdfsStorage, killed: threading.Event) -> None:
+    """While a file still has its temporary name."""
     deadline = time.monotonic() + 60
-    while time.monotonic() < deadline:
-        written = [name for name in storage.names() if len(hosts(hdfs, storage, name)) >= 3]
-        if written:
-            hdfs.kill_datanode(hosts(hdfs, storage, written[0])[-1][0])
-            return
+    while not killed.is_set() and time.monotonic() < deadline:
+        for name in (name for name in storage.names() if name != "f"):
+            with contextlib.suppress(AssertionError):  # renamed meanwhile
+                blocks = hosts(hdfs, storage, name)
+                if len(blocks) >= 3:
+                    killed.set()
+                    hdfs.kill_datanode(blocks[-1][0])
+                    return
         time.sleep(0.01)
 
 
