@@ -24,6 +24,8 @@ _BATCH = 64
 _SHARDS = 4
 _WARM = 3
 _LIMIT_SECONDS = 600
+_LEFT_OUT = {("WebHDFS", "global")}
+"""A request for each value, 50 ms each: minutes an epoch."""
 _Speeds = list[float]
 _CACHES = Path("/proc/sys/vm/drop_caches")
 _TEXT = """## Reader on HDFS
@@ -66,7 +68,7 @@ def _compare(settings: Settings, cluster: Hdfs, title: str, rows: int, dataset: 
     put(dataset, there)
     places = {"local": str(dataset), "HDFS": there, "WebHDFS": there.replace(cluster.url, cluster.webhdfs)}
     ways = [(name, BARE) for name in ("HDFS", "WebHDFS")]
-    ways += [(name, shuffle) for shuffle in SHUFFLES for name in places]
+    ways += [(name, shuffle) for shuffle in SHUFFLES for name in places if (name, shuffle) not in _LEFT_OUT]
     found: dict[tuple[str, str], list[_Speeds]] = {way: [] for way in ways}
     for repeat in range(settings.repeats):
         for name, what in ways[repeat % len(ways) :] + ways[: repeat % len(ways)]:
