@@ -16,12 +16,12 @@ from shardwright.reader.cache import CACHE_BYTES, RecentlyUsed
 from shardwright.reader.catalog import Catalog, RowGroups
 from shardwright.reader.compressed import CompressedColumn
 from shardwright.reader.files import VersionFiles
+from shardwright.reader.finishing import AS_STORED, Finish
 from shardwright.reader.fixed import LocalFixedColumn, RemoteFixedColumn
 from shardwright.reader.ranges import RangesColumn
 from shardwright.reader.threads import Step
 from shardwright.schema import Schema
 from shardwright.storage.readahead import HeldRanges, Spans
-from shardwright.transforms import Normalise
 
 I64 = npt.NDArray[np.int64]
 Batch = dict[str, npt.NDArray[Any]]
@@ -38,10 +38,10 @@ class OpenColumn(Protocol):
     def fetch(self, located: I64, held: HeldRanges | None) -> Any:
         """The stored values; of remote parts from the ranges that are `held`, or brought there."""
 
-    def steps(self, fetched: Any, batch: Batch, normalise: Normalise | None) -> list[Step]:
+    def steps(self, fetched: Any, batch: Batch, finish: Finish) -> list[Step]:
         """What makes the arrays that `batch` gets from this column; their names are there at once, in their order.
 
-        `normalise` is done on the way. Steps raise DecodeError for a value that is not what the schema declares.
+        What `finish` says is done on the way. Steps raise DecodeError for a value that is not what the schema declares.
         """
 
 
@@ -90,19 +90,19 @@ class Columns:
             held.ask(needed, np.zeros(len(needed.files), np.int64))
             return self.fetch(located, held)
 
-    def steps(self, fetched: Sequence[Any], normalise: Mapping[str, Normalise]) -> tuple[Batch, list[Step]]:
+    def steps(self, fetched: Sequence[Any], finish: Mapping[str, Finish]) -> tuple[Batch, list[Step]]:
         """The batch, and what is to be done until its arrays are made."""
         batch: Batch = {}
         steps = [
             step
             for name, column, values in zip(self._names, self._columns, fetched, strict=True)
-            for step in column.steps(values, batch, normalise.get(name))
+            for step in column.steps(values, batch, finish.get(name, AS_STORED))
         ]
         return batch, steps
 
-    def decode(self, fetched: Sequence[Any], normalise: Mapping[str, Normalise] | None = None) -> Batch:
+    def decode(self, fetched: Sequence[Any], finish: Mapping[str, Finish] | None = None) -> Batch:
         """The batch. Raises DecodeError for a value that is not what the schema declares."""
-        batch, steps = self.steps(fetched, normalise or {})
+        batch, steps = self.steps(fetched, finish or {})
         for step in steps:
             step()
         return batch

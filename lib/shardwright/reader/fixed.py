@@ -13,6 +13,7 @@ from shardwright.format.layout import Column
 from shardwright.reader.ahead import Units
 from shardwright.reader.catalog import Extents
 from shardwright.reader.files import VersionFiles
+from shardwright.reader.finishing import Finish
 from shardwright.reader.threads import Step
 from shardwright.schema import Field
 from shardwright.storage.readahead import HeldRanges, Spans
@@ -66,9 +67,9 @@ class LocalFixedColumn:
         """The values' bytes, of shape (n,) as one void each, or (n, width)."""
         return _gather(located, self._width)
 
-    def steps(self, fetched: npt.NDArray[Any], batch: dict[str, npt.NDArray[Any]], normalise: Normalise | None) -> list[Step]:
+    def steps(self, fetched: npt.NDArray[Any], batch: dict[str, npt.NDArray[Any]], finish: Finish) -> list[Step]:
         """None, where values are stored as they are."""
-        return self._values.steps(fetched, batch, normalise)
+        return self._values.steps(fetched, batch, finish.normalise)
 
     def _map(self, extents: I64) -> None:
         """Find out where sample 0 would lie if each of these extents reached back to it."""
@@ -111,9 +112,9 @@ class RemoteFixedColumn:
         base = known.offset[extents] - known.first[extents] * stride
         return Spans(known.part[extents], base + first * stride, base + stop * stride)
 
-    def steps(self, fetched: npt.NDArray[Any], batch: dict[str, npt.NDArray[Any]], normalise: Normalise | None) -> list[Step]:
+    def steps(self, fetched: npt.NDArray[Any], batch: dict[str, npt.NDArray[Any]], finish: Finish) -> list[Step]:
         """None, where values are stored as they are."""
-        return self._values.steps(fetched, batch, normalise)
+        return self._values.steps(fetched, batch, finish.normalise)
 
 
 class Values:

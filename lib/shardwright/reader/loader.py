@@ -20,11 +20,13 @@ from shardwright.order.sampling import describe_sampling
 from shardwright.reader.ahead import Memory, share_memory, stored_bytes
 from shardwright.reader.arrow import arrow_table
 from shardwright.reader.columns import Batch
+from shardwright.reader.finishing import Finishing, check_geometry
 from shardwright.reader.making import Making
 from shardwright.reader.normalise import inverse, normalising
 from shardwright.reader.options import LoaderOptions, Metrics
 from shardwright.reader.sampling import open_sampler
 from shardwright.reader.threads import default_threads
+from shardwright.schema import Schema
 from shardwright.storage.readahead import Traffic
 from shardwright.transforms import Normalise
 
@@ -57,7 +59,11 @@ class Loader(Iterable[Batch]):
         self._position = (0, 0)
         self._metrics, self._traffic = Metrics(), Traffic()
         self._normalising = normalising(dataset, options.normalise)
-        self._normalise = {name: Normalise(*transform.affine()) for name, transform in self._normalising.items()}
+        check_geometry(dataset.schema, options.decode)
+        self._finishing = Finishing(
+            normalise={name: Normalise(*transform.affine()) for name, transform in self._normalising.items()},
+            geometry=options.decode, plan=self._plan, catalog=dataset.source.catalog, repeats=self._sampler is not None,
+        )  # fmt: skip
         if options.node_local and dataset.source.origin is None:
             _check_node_local(dataset, options.world)
         self._threads = self._default_threads() if options.threads is None else options.threads
@@ -85,7 +91,12 @@ class Loader(Iterable[Batch]):
     @property
     def normalised(self) -> frozenset[str]:
         """The fields that come as (x - mean) / std, float32."""
-        return frozenset(self._normalise)
+        return frozenset(self._normalising)
+
+    @property
+    def schema(self) -> Schema:
+        """The fields that are read, with the shapes that they have in batches; those of `normalised` become float32."""
+        return self._finishing.schema(self.dataset.schema)
 
     def __len__(self) -> int:
         """How many batches a whole epoch has."""
@@ -102,7 +113,7 @@ class Loader(Iterable[Batch]):
 
     def as_arrow(self) -> Iterator[pa.Table]:
         """What iterating gives, as Arrow tables: see `shardwright.reader.arrow`."""
-        return (arrow_table(batch, self.dataset.schema) for batch in self)
+        return (arrow_table(batch, self.schema) for batch in self)
 
     def inverse(self, batch: Batch) -> Batch:
         """`Dataset.inverse` of a batch of this loader, which knows what it normalised."""
@@ -191,14 +202,14 @@ class Loader(Iterable[Batch]):
     def _default_threads(self) -> int:
         """None where a batch is hardly more than one gather: handing it over would cost more than making it."""
         columns, options = self.dataset.source.columns, self.options
-        if columns.files.local and columns.gathered and not self._normalise and options.transform is None:
+        if columns.files.local and columns.gathered and not self._normalising and options.transform is None:
             return 0
         return default_threads(-(-options.world.size // options.world.nodes))
 
     def _making(self, epoch: int, batches: Batches) -> Making:
         return Making(
             source=self._source, plan=self._plan, epoch=epoch, batches=batches, indexes=functools.partial(self._indexes, epoch),
-            options=self.options, normalise=self._normalise, metrics=self._metrics, traffic=self._traffic,
+            options=self.options, finishing=self._finishing, metrics=self._metrics, traffic=self._traffic,
             memory=None if self._source.columns.files.local else self._memory,
         )  # fmt: skip
 

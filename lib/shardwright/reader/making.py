@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from collections import deque
-from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterable, Iterator
 from contextlib import AbstractContextManager, ExitStack, closing, nullcontext
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -19,10 +19,10 @@ from shardwright.order import Batches, Plan
 from shardwright.reader.ahead import Memory, made_ahead, read_ahead
 from shardwright.reader.columns import Batch
 from shardwright.reader.damage import damaged_rows, named_damage
+from shardwright.reader.finishing import Finishing
 from shardwright.reader.options import LoaderOptions, Metrics
 from shardwright.reader.threads import Ahead, Inline, Pool, Running
 from shardwright.storage.readahead import HeldRanges, Spans, Traffic
-from shardwright.transforms import Normalise
 
 if TYPE_CHECKING:
     from shardwright.reader.dataset import Source
@@ -80,7 +80,7 @@ class Making:
     batches: Batches
     indexes: Callable[[I64], I64]
     options: LoaderOptions
-    normalise: Mapping[str, Normalise]
+    finishing: Finishing
     memory: Memory | None
     """None where nothing is fetched ahead, since all parts are mapped."""
     metrics: Metrics
@@ -162,7 +162,7 @@ class Making:
         except (ShardwrightError, OSError) as error:
             return MadeBatch(draw=draw, rows=rows, batch={}, error=error)
         seconds["fetch"] += (begun := time.perf_counter()) - began
-        batch, steps = columns.steps(fetched, self.normalise)
+        batch, steps = columns.steps(fetched, self.finishing.of(self.epoch, draw.positions[rows], draw.indexes[rows]))
         running = work.run(steps)
         seconds["decode"] += time.perf_counter() - begun
         return MadeBatch(draw=draw, rows=rows, batch=batch, running=running)
@@ -196,7 +196,8 @@ class Making:
             for row, problem in damaged_rows(source, indexes).items():
                 indexes[row] = self._substitute(int(positions[row]), problem)
         with named_damage(source, indexes):
-            return source.columns.decode(source.columns.fetch(source.columns.locate(indexes)), self.normalise)
+            finish = self.finishing.of(self.epoch, positions, indexes)
+            return source.columns.decode(source.columns.fetch(source.columns.locate(indexes)), finish)
 
     def _substitute(self, position: int, problem: str) -> int:
         """The sample on disk that takes the place of the one at `position`: a pure function of (seed, epoch, position)."""

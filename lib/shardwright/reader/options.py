@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Literal, TypedDict
 
 from shardwright.errors import ConfigError
 from shardwright.order import Balanced, Last, Sampling, Shuffle, Weighted, World
 from shardwright.reader.columns import Batch
+from shardwright.reader.normalise import Normalised, NormaliseOption
+from shardwright.transforms import Geometry
 
 OnError = Literal["raise", "replace"]
 
@@ -25,7 +27,8 @@ class LoaderOptions:
     window_blocks: int | None
     last: Last
     epochs: int | None
-    normalise: bool | tuple[str, ...]
+    normalise: Normalised
+    decode: Mapping[str, Geometry]
     transform: Callable[[Batch], Batch] | None
     node_local: bool
     on_error: OnError
@@ -67,7 +70,8 @@ class LoaderArguments(TypedDict, total=False):
     window_blocks: int | None
     last: Last
     epochs: int | None
-    normalise: bool | Sequence[str]
+    normalise: NormaliseOption
+    decode: Mapping[str, Geometry] | None
     transform: Callable[[Batch], Batch] | None
     node_local: bool
     on_error: OnError
