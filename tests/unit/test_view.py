@@ -24,8 +24,8 @@ FLAT = Field(name="image", dtype="uint8", shape=(None, None), codec="image")
 DEEP = Field(name="image", dtype="uint16", shape=(None, None, 3), codec="image")
 
 
-def part(field: Field, data: bytes, view: View, *shape: int) -> npt.NDArray[Any]:
-    out = np.full(shape, 7, field.numpy_dtype)
+def part(field: Field, data: bytes, view: View, *shape: int | None) -> npt.NDArray[Any]:
+    out = np.full([size or 0 for size in shape], 7, field.numpy_dtype)
     decode_view_into(field, data, lambda height, width: view, out)
     return out
 
@@ -72,7 +72,7 @@ def test_a_resized_part_is_close_to_the_mean_of_its_pixels(number: int, height: 
 
 def test_a_jpeg_is_decoded_at_the_size_that_is_wanted() -> None:
     """A quarter of the picture from a quarter of the inverse DCT, to the pixel; the same as simplejpeg gives."""
-    import simplejpeg
+    import simplejpeg  # type: ignore[import-untyped]
 
     shape = jpeg_shape(PHOTO)
     assert shape is not None

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import numpy.typing as npt
 
 from shardwright.errors import SchemaError
 from shardwright.format.batch import Array, is_masked, mask_name
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
     from shardwright.reader.dataset import Dataset
 
 
-Numbers = float | Sequence[float]
+Numbers = float | Sequence[float] | npt.NDArray[np.floating[Any]]
 NormaliseOption = bool | Sequence[str] | Mapping[str, tuple[Numbers, Numbers]]
 """True: the fields that the manifest standardises at read; names of fields; or fields with a mean and std of one's own."""
 Normalised = bool | tuple[str, ...] | dict[str, Standardisation]

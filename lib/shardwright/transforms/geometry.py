@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
@@ -33,7 +34,7 @@ class Geometry(Protocol):
 
 
 @dataclass(frozen=True)
-class _Sized:
+class _Sized(ABC):
     size: Size
 
     def __post_init__(self) -> None:
@@ -50,6 +51,10 @@ class _Sized:
     def random(self) -> bool:
         """Whether `view` needs draws."""
         return False
+
+    @abstractmethod
+    def view(self, height: int, width: int, draws: Sequence[float]) -> View:
+        """See `Geometry`."""
 
     def _problems(self) -> list[str]:
         size: object = self.size  # as it came, whatever its annotation says

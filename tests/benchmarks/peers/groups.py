@@ -16,10 +16,10 @@ before: it gathers the values alone, finds no label and knows no order to work o
 """
 _PICTURES = """## JPEG
 
-Windows of photographs, at quality 90, in batches of 256. Every contender decodes with the same decoder (imagecodecs; stock
-Petastorm with its own, OpenCV's) and gives the middle 224x224, of 500 pixels the middle 448 halved (OpenCV, INTER_AREA). The
-limit is this alone, of bytes in memory, by as many threads as the contender has workers (none: one). float32: normalised
-batch by batch, by ImageNet's mean and standard deviation.
+Windows of photographs, at quality 90, in batches of 256. Every contender decodes with the same decoder (simplejpeg; stock
+Petastorm with its own, OpenCV's) and gives the middle 224x224, of 500 pixels the middle 448 halved (OpenCV, INTER_AREA;
+shardwright lets the decoder halve them). The limit is this alone, of bytes in memory, into one array a batch, by as many
+threads as the contender has workers (none: one). float32: normalised by ImageNet's mean and standard deviation.
 """
 _TABLES = """## Tables
 
