@@ -27,6 +27,9 @@ I64 = npt.NDArray[np.int64]
 Batch = dict[str, npt.NDArray[Any]]
 HIDDEN = (layout.KEY, layout.PAD)
 """Columns that come only when asked for by name."""
+_NUMBER_BYTES = 16
+_AT_ONCE_BYTES = 64
+"""Numbers of so many bytes a sample are fetched for many batches at a time: a loader's 65,536 samples are 4 MiB."""
 
 
 class OpenColumn(Protocol):
@@ -116,11 +119,16 @@ def open_columns(
     Raises CorruptError when the index does not fit the schema.
     """
     cache = RecentlyUsed(cache_bytes)
-    columns = {name: _open_column(catalog, schema, name, files, cache) for name in names}
+    strides = {name: catalog.extents[name].stride for name in names if name in catalog.extents}
+    numbers = {name: stride for name, stride in strides.items() if 0 < stride <= _NUMBER_BYTES}
+    at_once = set(numbers) if sum(numbers.values()) <= _AT_ONCE_BYTES else set()
+    columns = {name: _open_column(catalog, schema, name, files, cache, at_once=name in at_once) for name in names}
     return Columns(columns, catalog.row_groups, files)
 
 
-def _open_column(catalog: Catalog, schema: Schema, name: str, files: VersionFiles, cache: RecentlyUsed) -> OpenColumn:
+def _open_column(
+    catalog: Catalog, schema: Schema, name: str, files: VersionFiles, cache: RecentlyUsed, *, at_once: bool
+) -> OpenColumn:
     field = None if name in HIDDEN else schema[name]
     extents = catalog.extents.get(name)
     if field is None:
@@ -136,8 +144,9 @@ def _open_column(catalog: Catalog, schema: Schema, name: str, files: VersionFile
         raise CorruptError(
             f"{files.path(layout.INDEX)}: values of {name!r} lie {extents.stride} bytes apart, the schema says {column.stride}"
         )
-    make = LocalFixedColumn if files.local else RemoteFixedColumn
-    return make(column, field, extents, files)
+    if files.local:
+        return LocalFixedColumn(column, field, extents, files, at_once=at_once)
+    return RemoteFixedColumn(column, field, extents, files)
 
 
 def check_names(schema: Schema, columns: Sequence[str] | None, *, padded: bool) -> tuple[str, ...]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -75,7 +76,9 @@ class Finishing:
         repeat, it is mix(sample) ^ position. The key is XXH3-64(text, seed), text being the UTF-8 bytes of
         ``decode/{content_id}/{epoch}/{field}``; mix as in `shardwright.hashing`.
         """
-        out = {name: Finish(normalise=normalise) for name, normalise in self.normalise.items()}
+        if not self.geometry:
+            return self._normalised
+        out = dict(self._normalised)
         samples: npt.NDArray[np.uint64] | None = None
         for name, geometry in self.geometry.items():
             draws = None
@@ -87,6 +90,10 @@ class Finishing:
                 draws = ((words >> np.uint64(11)) * _UNIT).tolist()
             out[name] = Finish(self.normalise.get(name), Views(geometry, draws), geometry.wanted)
         return out
+
+    @functools.cached_property
+    def _normalised(self) -> dict[str, Finish]:
+        return {name: Finish(normalise=normalise) for name, normalise in self.normalise.items()}
 
     def schema(self, schema: Schema) -> Schema:
         """`schema` with the shapes that pictures have in batches."""
