@@ -34,9 +34,12 @@ class World:
     local_rank: int | None = None
 
     def __post_init__(self) -> None:
-        for name, value in vars(self).items():
-            if not isinstance(value, int | np.integer) and (name, value) != ("local_rank", None):
+        for name, value in list(vars(self).items()):
+            if (name, value) == ("local_rank", None):
+                continue
+            if not isinstance(value, int | np.integer):
                 raise WorldError(f"{name}: expected a whole number, found {value!r}; World(rank, size) of this process")
+            object.__setattr__(self, name, int(value))  # NumPy's own would not be JSON in a state
         if self.size < 1 or not 0 <= self.rank < self.size:
             raise WorldError(f"expected 0 <= rank < size, found rank {self.rank} of {self.size}; count ranks from 0")
         if self.nodes < 1 or not 0 <= self.node < self.nodes:
