@@ -113,6 +113,8 @@ def test_state_at_is_what_iterating_gives(train):
         loader.state_at(201, epoch=0)
     with pytest.raises(StateError, match="epoch -1: epochs count from 0"):
         loader.state_at(0, epoch=-1)
+    with pytest.raises(StateError, match="batches: expected how many were taken since the state now, at least 0, found -1"):
+        loader.state_after(-1)
 
 
 def test_fewer_samples_than_ranks_left(train):
