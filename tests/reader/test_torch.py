@@ -9,7 +9,7 @@ import pytest
 import torch
 
 import shardwright as sw
-from shardwright.errors import ConfigError
+from shardwright.errors import ConfigError, WorldError
 from shardwright.schema import Field, Schema
 from tests.datasets import publish
 
@@ -62,6 +62,29 @@ def test_world_comes_from_torch_distributed(tmp_path):
     torch.distributed.init_process_group("gloo", init_method=f"file://{tmp_path / 'meet'}", rank=0, world_size=1)
     try:
         assert len(swt.loader(train, 4)) == 10
+    finally:
+        torch.distributed.destroy_process_group()
+
+
+def test_a_loader_that_was_made_before_its_world_began_is_refused(tmp_path, monkeypatch):
+    """As in a script that a framework starts processes from later: each would take the samples of another rank, or all."""
+    import shardwright.torch as swt
+
+    publish(tmp_path / "d", {"train": pictures(40)}, Schema(fields=DIGIT))
+    train = sw.open_dataset(str(tmp_path / "d"))
+    with monkeypatch.context() as environment:
+        environment.setenv("RANK", "1")
+        environment.setenv("WORLD_SIZE", "2")
+        loader, data = swt.loader(train, 4), swt.batches(train, 4)
+    given = swt.loader(train, 4, world=sw.World(1, 2))
+    torch.distributed.init_process_group("gloo", init_method=f"file://{tmp_path / 'meet'}", rank=0, world_size=1)
+    try:
+        made_as = "the loader was made as rank 1 of 2, and torch.distributed says rank 0 of 1 now: make it after"
+        for early in (loader, data.sampler):
+            with pytest.raises(WorldError, match=made_as):
+                next(iter(early))
+        assert len(next(iter(given))["label"]) == 4
+        assert len(list(swt.loader(train, 4))) == 10
     finally:
         torch.distributed.destroy_process_group()
 
