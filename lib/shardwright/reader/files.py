@@ -189,11 +189,15 @@ class VersionFiles:
     def _advice(self, missing: str) -> str:
         """What to do about a file that is missing."""
         storage = self._remote if self._own_path(missing) is None else self.storage
-        if MANIFEST not in storage.names(self.version):
+        try:
+            storage.size(f"{self.version}/{MANIFEST}")
+        except FileNotFoundError:
             return (
                 f"{self.version} was deleted while it was open (shardwright expire?): open the dataset again for its latest "
                 "version and begin without the state of this one; keep versions that are read"
             )
+        except OSError:
+            pass  # not known, then
         return (
             "copy it there again (a node that holds only its own shards reads them with node_local=True, others from origin=)"
         )
