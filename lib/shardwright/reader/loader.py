@@ -139,11 +139,13 @@ class Loader(Iterable[Batch]):
         if epoch < 0:
             raise StateError(f"epoch {epoch}: epochs count from 0")
         self._check_consumed(samples_consumed)
-        position = (epoch, samples_consumed) if len(self._batches(samples_consumed)) else (epoch + 1, 0)
+        position = (int(epoch), int(samples_consumed)) if len(self._batches(samples_consumed)) else (epoch + 1, 0)
         return self._state(*position).to_json()
 
     def state_after(self, batches: int) -> dict[str, Any]:
         """The state after `batches` more batches than the state now, epoch after epoch, whatever `epochs` says."""
+        if batches < 0:
+            raise StateError(f"batches: expected how many were taken since the state now, at least 0, found {batches}")
         if batches < self.remaining:
             epoch, consumed = self._position
         else:
@@ -192,7 +194,7 @@ class Loader(Iterable[Batch]):
                 after = batches.consumed_after(number)
                 self._position = position = (epoch + 1, 0) if after is None else (epoch, after)
                 metrics.dropped += batches.dropped if after is None else 0
-                metrics.count(made.samples, made.nbytes, waited=time.perf_counter() - left)
+                metrics.count(made.samples, made.decoded_bytes, waited=time.perf_counter() - left)
                 yield made.batch
                 left = time.perf_counter()
         if not len(batches):  # fewer samples than ranks were left

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import sys
 import time
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator
@@ -22,6 +23,7 @@ from shardwright.reader.damage import damaged_rows, named_damage
 from shardwright.reader.finishing import Finishing
 from shardwright.reader.options import LoaderOptions, Metrics
 from shardwright.reader.threads import Ahead, Inline, Pool, Running
+from shardwright.reader.transformed import transformed
 from shardwright.storage.readahead import HeldRanges, Spans, Traffic
 
 if TYPE_CHECKING:
@@ -63,6 +65,8 @@ class MadeBatch:
     error: ShardwrightError | OSError | None = None
     """Why it could not be begun."""
     nbytes: int = 0
+    """Of memory that it takes: after the transform."""
+    decoded_bytes: int = 0
 
     @property
     def samples(self) -> int:
@@ -179,11 +183,12 @@ class Making:
         except DecodeError:
             batch = self._read_damaged(made.draw.positions[made.rows], made.draw.indexes[made.rows])
         seconds["decode"] += (decoded := time.perf_counter()) - began
-        made.nbytes = sum(map(_nbytes, batch.values()))
+        made.decoded_bytes = made.nbytes = sum(map(_nbytes, batch.values()))
         if (padded := made.draw.padded) is not None:
             batch[PAD] = padded[made.rows] | batch[PAD] if PAD in batch else padded[made.rows]
         if self.options.transform is not None:
-            batch = self.options.transform(batch)
+            batch = transformed(self.options.transform, batch, made.samples)
+            made.nbytes = sum(map(_nbytes, batch.values()))
         seconds["transform"] += time.perf_counter() - decoded
         made.batch = batch
         return made
@@ -215,4 +220,12 @@ class Making:
 def _nbytes(values: np.ndarray[Any, Any]) -> int:
     if values.dtype != object:
         return values.nbytes
-    return sum(value.nbytes if isinstance(value, np.ndarray) else len(value or ()) for value in values)
+    return sum(_value_bytes(value) for value in values.flat)
+
+
+def _value_bytes(value: object) -> int:
+    if isinstance(value, np.ndarray):
+        return value.nbytes
+    if isinstance(value, str | bytes):
+        return len(value)
+    return 0 if value is None else sys.getsizeof(value)  # of a transform's own kind
