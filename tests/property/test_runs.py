@@ -201,4 +201,8 @@ class Run(RuleBasedStateMachine):
 
 
 def test_a_job_sees_the_sequence_of_one_process(urls):
-    run_state_machine_as_test(functools.partial(Run, urls), settings=settings(max_examples=25, stateful_step_count=15))
+    class RunOfThese(Run):
+        def __init__(self) -> None:
+            super().__init__(urls)
+
+    run_state_machine_as_test(RunOfThese, settings=settings(max_examples=25, stateful_step_count=15))
