@@ -1,14 +1,18 @@
 """The process that reads for a while: python -m tests.soak.reading FOLDER SECONDS, with its report by `report`.
 
-Three readers take turns batch by batch, so that several loaders are open at once. Each epoch is read by one to three ranks,
-some of them in two or three pieces, each by other ranks and in another batch size, from the state that the one before it left.
+In each round three readers take turns batch by batch, so that several loaders are open at once. Each epoch is read by one to
+three ranks, some of them in two or three pieces, each by other ranks and in another batch size, from the state that the one
+before it left.
 """
 
 from __future__ import annotations
 
+import gc
 import itertools
 import sys
-from collections.abc import Generator, Iterator
+import threading
+import time
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -16,7 +20,7 @@ from typing import Any
 import numpy as np
 
 import shardwright as sw
-from tests.benchmarks.growth import Watch
+from tests.benchmarks.growth import Held, Watch, held, trim
 from tests.benchmarks.report import now, report
 from tests.reader.slow_files import slow_files
 
@@ -52,38 +56,47 @@ WAYS: tuple[tuple[Way, ...], ...] = (
     ),
     (Way("table", False, {"threads": 2, "shuffle": "window"}), Way("table", False, {"threads": 0, "shuffle": "none"})),
 )
-"""Of each reader the ways that it takes in turn."""
+"""Of each reader the ways that it takes, one a round."""
 
 
 def main() -> None:
-    """Read, and report what was held and how many epochs were right."""
+    """Read, and report what was held, at rest between rounds and at all times, and how many epochs were right."""
     folder, seconds = Path(sys.argv[1]), float(sys.argv[2])
     counts = {"epochs": 0, "resumed": 0, "samples": 0, "batches": 0}
+    random, until = np.random.default_rng(0), now() + seconds
+    rest: list[tuple[int, int, Held]] = []
     with slow_files(REQUEST_SECONDS) as files, Watch(SAMPLE_SECONDS) as watch:
-        readers = [reader(folder, ways, np.random.default_rng(number), counts) for number, ways in enumerate(WAYS)]
-        until = now() + seconds
-        curve: list[tuple[float, int]] = []
-        for number, one in enumerate(itertools.cycle(readers)):
-            next(one)
-            if number % 100 == 0:
-                files.asked.clear()  # its notes are not what grows
-                curve.append((now(), counts["epochs"]))
-                if now() > until:
-                    break
-        for one in readers:
-            one.close()
-    report({}, held=[list(each) for each in watch.noted], epochs=curve, counts=counts)
+        for number in itertools.count():
+            readers = [read_way(folder, ways[number % len(ways)], random, counts) for ways in WAYS]
+            for _ in itertools.zip_longest(*readers):
+                pass
+            files.asked.clear()  # its notes are not what grows
+            kept = at_rest().private
+            trim()
+            rest.append((counts["epochs"], kept, held()))
+            if now() > until:
+                break
+    report({}, rest=rest, held=watch.noted, counts=counts)
 
 
-def reader(folder: Path, ways: tuple[Way, ...], random: np.random.Generator, counts: dict[str, int]) -> Generator[None]:
-    """Epoch after epoch, a step at a time; of every way a few epochs, then the dataset is opened anew."""
-    for way in itertools.cycle(ways):
-        url = f"slow://{folder / way.dataset}" if way.remote else str(folder / way.dataset)
-        dataset = sw.open_dataset(url, split="train", where=way.where)
-        options = {"memory_limit_bytes": MEMORY_LIMIT_BYTES, "seed": int(random.integers(2**32)), **way.options}
-        for epoch in range(3):
-            yield from read_epoch(dataset, epoch, options, random, counts)
-            counts["epochs"] += 1
+def at_rest() -> Held:
+    """What is held when the threads of loaders that were left have ended."""
+    deadline = now() + 10
+    while any(thread.name.startswith("shardwright") for thread in threading.enumerate()):
+        assert now() < deadline, f"threads are left: {threading.enumerate()}"
+        time.sleep(0.005)
+    gc.collect()
+    return held()
+
+
+def read_way(folder: Path, way: Way, random: np.random.Generator, counts: dict[str, int]) -> Iterator[None]:
+    """Two epochs of a dataset that is opened for them, a step at a time."""
+    url = f"slow://{folder / way.dataset}" if way.remote else str(folder / way.dataset)
+    dataset = sw.open_dataset(url, split="train", where=way.where)
+    options = {"memory_limit_bytes": MEMORY_LIMIT_BYTES, "seed": int(random.integers(2**32)), **way.options}
+    for epoch in range(2):
+        yield from read_epoch(dataset, epoch, options, random, counts)
+        counts["epochs"] += 1
 
 
 def read_epoch(

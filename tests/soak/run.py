@@ -12,14 +12,14 @@ import statistics
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 import shardwright
 from shardwright.schema import Field, Schema
 from tests.benchmarks.contenders import ROOT, fresh, here, say
-from tests.benchmarks.growth import Held, Slope, slope
+from tests.benchmarks.growth import FEW_ARENAS, Held, Slope, slope
 from tests.benchmarks.machine import machine, today
 from tests.benchmarks.measure import measure
 from tests.benchmarks.peers.source import Kind, write_source
@@ -51,15 +51,25 @@ every sample once, but for those that its last ranks have to leave out.
 * Machine: {machine}
 * Read: {epochs:,} epochs, gone on with from a state {resumed:,} times, {read:,} samples in {batches:,} batches; all right
 
-Noted every {every:g} s; a line is the median of its time. *private* is what the process can't give back, *resident* also counts
-pages of mapped files.
+Noted after every round, when all loaders have been left and their threads have ended; a line is the median of its time.
+*private* is what the process can't give back, after `malloc_trim`; *kept*: what that gave back. `MALLOC_ARENA_MAX=2`: with its
+defaults glibc keeps some hundred MB of freed memory, more and more until all its arenas are full. *resident* also counts pages
+of mapped files. *at work*: the most private memory, and the most threads, in that time, of what was noted every {every:g} s.
 
 {table}
 Slope of private memory, by least squares without the first {warm:.0%} of the time: {slope} MB per hour.
 
-**{verdict}** The bound: the slope is not above {bound:g} MB per hour by more than two standard errors, and in the last
-quarter of the time there are at no moment more descriptors, or threads, than there were in the two before it.
+**{verdict}** The bound: the slope is not above {bound:g} MB per hour by more than two standard errors, and in the last half of
+the time there are at no rest more descriptors, or threads, than there were in the first half.
 """
+
+
+class Rest(NamedTuple):
+    """What was held after a round: `kept` is the private memory before `malloc_trim`."""
+
+    epochs: int
+    kept: int
+    held: Held
 
 
 def main() -> None:
@@ -69,10 +79,11 @@ def main() -> None:
         write_datasets(work / "datasets")
         say(f"reading for {args.minutes:g} minutes")
         command = [sys.executable, "-m", "tests.soak.reading", str(work / "datasets"), str(60 * args.minutes)]
-        found = measure(command, here(), fresh(work / "run"), limit_seconds=60 * args.minutes + _SPARE_SECONDS).found
-    noted = [Held(*each) for each in found["held"]]
+        found = measure(
+            command, here() | FEW_ARENAS, fresh(work / "run"), limit_seconds=60 * args.minutes + _SPARE_SECONDS
+        ).found
     output = args.output or ROOT / ("docs" if args.minutes >= MINUTES else "build") / "soak.md"
-    passed, text = document(noted, found, args.minutes)
+    passed, text = document(found, args.minutes)
     output.parent.mkdir(parents=True, exist_ok=True)
     output.write_text(text, encoding="utf-8")
     print(text)
@@ -81,50 +92,57 @@ def main() -> None:
         sys.exit("the soak failed: see its verdict")
 
 
-def document(noted: Sequence[Held], found: dict, minutes: float) -> tuple[bool, str]:
+def document(found: dict[str, Any], minutes: float) -> tuple[bool, str]:
     """Whether it passed, and the Markdown."""
-    warm = noted[int(WARM * len(noted)) :]
+    rest = [Rest(epochs, kept, Held(*noted)) for epochs, kept, noted in found["rest"]]
+    warm = [each.held for each in rest[int(WARM * len(rest)) :]]
     grown = slope([each.seconds / 3600 for each in warm], [each.private / 1e6 for each in warm])
-    problems = _problems(noted, grown)
+    problems = _problems([each.held for each in rest], grown)
     counts = found["counts"]
     return not problems, _TEXT.format(
         minutes=minutes, samples=_SAMPLES, request=1000 * REQUEST_SECONDS, limit=MEMORY_LIMIT_BYTES >> 20, date=today(),
         version=shardwright.__version__, python=platform.python_version(), machine=machine(), epochs=counts["epochs"],
         resumed=counts["resumed"], read=counts["samples"], batches=counts["batches"], every=SAMPLE_SECONDS,
-        table=_table(noted, found["epochs"]), warm=WARM, slope=f"{grown.value:+.1f} ± {grown.error:.1f}", bound=BOUND,
-        verdict=f"Failed: {'; '.join(problems)}." if problems else "Passed.",
+        table=_table(rest, [Held(*each) for each in found["held"]]), warm=WARM, slope=f"{grown.value:+.1f} ± {grown.error:.1f}",
+        bound=BOUND, verdict=f"Failed: {'; '.join(problems)}." if problems else "Passed.",
     )  # fmt: skip
 
 
-def _problems(noted: Sequence[Held], grown: Slope) -> list[str]:
-    quarter = len(noted) // 4
-    before, last = noted[quarter : 3 * quarter], noted[3 * quarter :]
+def _problems(rest: Sequence[Held], grown: Slope) -> list[str]:
+    half = len(rest) // 2
     out = [] if grown.below(BOUND) else [f"private memory grows by {grown.value:.1f} ± {grown.error:.1f} MB per hour"]
     for name in ("descriptors", "threads"):
-        most, then = (max(getattr(each, name) for each in some) for some in (last, before))
-        out += [f"{most} {name}, {then} before"] if most > then else []
+        before, last = (max(getattr(each, name) for each in some) for some in (rest[:half], rest[half:]))
+        out += [f"{last} {name}, {before} before"] if last > before else []
     return out
 
 
-def _table(noted: Sequence[Held], epochs: Sequence[tuple[float, int]]) -> str:
+def _table(rest: Sequence[Rest], work: Sequence[Held]) -> str:
     """A line for each twentieth of the time: of twenty minutes, one a minute."""
-    head = ("minute", "epochs", "private, MB", "resident, MB", "descriptors", "threads", "maps")
-    begin = noted[0].seconds - SAMPLE_SECONDS
-    done = np.array(epochs, float)
+    head = (
+        "minute", "epochs", "private, MB", "kept, MB", "resident, MB", "descriptors", "threads", "maps", "at work: private, MB",
+        "threads",
+    )  # fmt: skip
+    begin, end = work[0].seconds - SAMPLE_SECONDS, rest[-1].held.seconds
     rows = []
-    for piece in np.array_split(np.arange(len(noted)), min(LINES, len(noted))):
-        some = [noted[number] for number in piece]
-        middle = {name: statistics.median(getattr(each, name) for each in some) for name in Held._fields}
-        end = some[-1].seconds
-        rows.append(
-            (
-                f"{(end - begin) / 60:.1f}",
-                f"{done[done[:, 0] <= end, 1].max(initial=0):,.0f}",
-                f"{middle['private'] / 1e6:,.1f}",
-                f"{middle['resident'] / 1e6:,.1f}",
-                *(f"{middle[name]:,.0f}" for name in ("descriptors", "threads", "maps")),
+    for number in range(LINES):
+        since, until = (begin + (end - begin) * part / LINES for part in (number, number + 1))
+        some = [each for each in rest if since < each.held.seconds <= until]
+        busy = [each for each in work if since < each.seconds <= until]
+        if some and busy:
+            middle = {name: statistics.median(getattr(each.held, name) for each in some) for name in Held._fields}
+            rows.append(
+                (
+                    f"{(until - begin) / 60:.1f}",
+                    f"{some[-1].epochs:,}",
+                    f"{middle['private'] / 1e6:,.1f}",
+                    f"{statistics.median(each.kept - each.held.private for each in some) / 1e6:,.1f}",
+                    f"{middle['resident'] / 1e6:,.1f}",
+                    *(f"{middle[name]:,.0f}" for name in ("descriptors", "threads", "maps")),
+                    f"{max(each.private for each in busy) / 1e6:,.0f}",
+                    f"{max(each.threads for each in busy)}",
+                )
             )
-        )
     return table(head, rows)
 
 

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from tests.benchmarks.contenders import here, say
-from tests.benchmarks.growth import Watch, held, slope
+from tests.benchmarks.growth import FEW_ARENAS, Watch, held, slope, trim
 from tests.benchmarks.measure import ContenderError, Run, measure
 from tests.benchmarks.peers.contenders import PeerSettings
 from tests.benchmarks.peers.counting import counting_files
@@ -38,7 +38,8 @@ opened the dataset: pages of mapped files are not counted. *peak*: of what was s
 memory at the ends of epochs, by least squares without the first {warm}, with its standard error, of each start. Remote: the
 same files behind an fsspec file system, so that they are fetched, within `memory_limit_bytes` of {limit} MiB, by one rank that
 serves all {shards} shards. Expected: a slope that is not above {most:g} MB an epoch by more than two standard errors, and of
-remote datasets a peak of at most the limit and {beside} MiB, for batches in the making.
+remote datasets a peak of at most the limit and {beside} MiB, for batches in the making. `MALLOC_ARENA_MAX=2`, but for the last
+line: glibc keeps freed memory in up to eight arenas a processor, which fill by and by; of that line nothing is expected.
 """
 _HEAD = ("", "stored, MB", "epochs", "after the first epoch, MB", "at the end, MB", "peak, MB", "slope, MB an epoch", "")
 
@@ -51,6 +52,7 @@ class Case:
     shards: int = 4
     copies: int = 1
     remote: bool = False
+    few_arenas: bool = True
     options: dict[str, Any] = field(default_factory=dict)
 
 
@@ -62,6 +64,14 @@ CASES = {
     ),
     f"JPEG 256x256, remote, {_SHARDS} shards, global": Case(
         kind=PICTURE_256, shards=_SHARDS, copies=16, remote=True, options={"threads": 2, "shuffle": "global"}
+    ),
+    "the same, with all arenas": Case(
+        kind=PICTURE_256,
+        shards=_SHARDS,
+        copies=16,
+        remote=True,
+        few_arenas=False,
+        options={"threads": 2, "shuffle": "global"},
     ),
 }
 
@@ -75,9 +85,12 @@ def run(settings: PeerSettings) -> str:
             _write(dataset, case, settings)
         stored = sum(path.stat().st_size for path in dataset.rglob("*") if path.is_file())
         say(f"memory: {name}, {stored / 1e6:,.0f} MB")
-        runs = [_run(dataset, number, settings) for _ in range(settings.rounds)]
-        problems += [f"* {name}: {problem}" for problem in sorted({p for run in runs for p in run.found["problems"]})]
-        rows.append(_row(name, stored, runs))
+        environment = here() | (FEW_ARENAS if case.few_arenas else {})
+        command = [sys.executable, "-m", "tests.benchmarks.peers.steadiness", str(dataset), str(number)]
+        runs = [measure(command, environment, settings.work) for _ in range(settings.rounds)]
+        if case.few_arenas:
+            problems += [f"* {name}: {problem}" for problem in sorted({p for run in runs for p in run.found["problems"]})]
+        rows.append(_row(name, case, stored, runs))
     text = _TEXT.format(
         epochs=_EPOCHS, batch=_BATCH, every=1000 * _EVERY_SECONDS, warm=_WARM, limit=_LIMIT >> 20, shards=_SHARDS,
         most=_MOST_PER_EPOCH, beside=_BESIDE >> 20,
@@ -85,13 +98,7 @@ def run(settings: PeerSettings) -> str:
     return "\n".join([text, table(_HEAD, rows), *problems, ""])
 
 
-def _run(dataset: Path, number: int, settings: PeerSettings) -> Run:
-    return measure(
-        [sys.executable, "-m", "tests.benchmarks.peers.steadiness", str(dataset), str(number)], here(), settings.work
-    )
-
-
-def _row(name: str, stored: int, runs: list[Run]) -> tuple[str, ...]:
+def _row(name: str, case: Case, stored: int, runs: list[Run]) -> tuple[str, ...]:
     found = [run.found for run in runs]
     return (
         name,
@@ -99,7 +106,7 @@ def _row(name: str, stored: int, runs: list[Run]) -> tuple[str, ...]:
         f"{_EPOCHS}",
         *(spread((each[what] / 1e6 for each in found), 0) for what in ("first", "last", "peak")),
         "; ".join(f"{each['slope']:+.2f} ± {each['error']:.2f}" for each in found),
-        "as expected" if not any(each["problems"] for each in found) else "**not as expected**",
+        "" if not case.few_arenas else "as expected" if not any(each["problems"] for each in found) else "**not as expected**",
     )
 
 
@@ -132,6 +139,7 @@ def main() -> None:
     path, case = sys.argv[1], list(CASES.values())[int(sys.argv[2])]
     with counting_files():
         _epoch(shardwright.open_dataset(path, split="train").loader(batch_size=_BATCH, **case.options), most=2)  # imports
+        trim()
         before = held().private
         dataset = shardwright.open_dataset(f"counting://{path}" if case.remote else path, split="train")
         loader = dataset.loader(batch_size=_BATCH, world=shardwright.World(), memory_limit_bytes=_LIMIT, **case.options)
