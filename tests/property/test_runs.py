@@ -101,6 +101,7 @@ class Run(RuleBasedStateMachine):
 
     def start(self, ranks, batch_size, threads, last, state):
         self.close()
+        batch_size = min(batch_size, self.total // len(ranks))  # with more an epoch has no batch
         self.ranks, self.batch_size, self.last = ranks, batch_size, last
         self.loaders = [
             self.dataset.loader(batch_size=batch_size, world=world, threads=threads, last=last, **self.options)
@@ -178,16 +179,12 @@ class Run(RuleBasedStateMachine):
         self.known = self.epoch, self.consumed, list(self.epochs.get(self.epoch, []))
         assert len(self.saved) < 1024
 
-    def fits(self, ranks, batch_size) -> bool:
-        return len(ranks) * batch_size <= self.total  # else an epoch has no batch with last="drop"
-
     @rule(ranks=worlds(), batch_size=SIZES, threads=THREADS, last=LASTS)
     def killed(self, ranks, batch_size, threads, last):
         """Others go on from the last saved state; what was taken since then is forgotten."""
-        if self.fits(ranks, batch_size):
-            self.epoch, self.consumed, taken = self.known
-            self.epochs = {self.epoch: list(taken)}
-            self.start(ranks, batch_size, threads, last, self.saved)
+        self.epoch, self.consumed, taken = self.known
+        self.epochs = {self.epoch: list(taken)}
+        self.start(ranks, batch_size, threads, last, self.saved)
 
     @invariant()
     def states_are_where_the_job_is(self):
