@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from tests.benchmarks.peers import random_access, ranks, resume, shuffle_quality
+from tests.benchmarks.peers import opening, random_access, ranks, resume, shuffle_quality, steadiness
 from tests.benchmarks.peers.contenders import PeerSettings
 from tests.benchmarks.peers.source import ARRAY_3K, ARRAY_12K, PICTURE_256, PICTURE_500, TABLE_64, TABLE_300
 from tests.benchmarks.peers.throughput import Comparison, compare
@@ -56,4 +56,6 @@ GROUPS: dict[str, Callable[[PeerSettings], str]] = {
     "B5": resume.run,
     "B6": ranks.run,
     "B7": shuffle_quality.run,
+    "B8": steadiness.run,
+    "B9": opening.run,
 }
