@@ -27,6 +27,7 @@ from shardwright.hashing import Permutation, mix64
 
 Shuffle = Literal["none", "window", "global"]
 I64 = npt.NDArray[np.int64]
+Rows = I64 | slice
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -89,7 +90,7 @@ class EpochOrder:
         numbers = positions // count
         places = positions - numbers * count
         out = np.empty_like(numbers)
-        for place, mine in _groups(places, count):  # a rank of many serves few shards
+        for place, mine in _turns(places, count):  # a rank of many serves few shards
             order = self._order(self._plan.shards[place], self._plan.samples[place])
             out[mine] = order(numbers[mine])
         return places, out
@@ -149,15 +150,29 @@ class _Window:
         return min(group * self._group - self._missing * (group > self._short_group), self._samples)
 
 
-def _groups(labels: I64, count: int) -> Iterator[tuple[int, I64]]:
+def _turns(labels: I64, count: int) -> Iterator[tuple[int, Rows]]:
+    """As `_groups`, for labels that take turns, as the shards of positions that are evenly apart do: without sorting."""
+    period = count
+    if count < len(labels):
+        first = np.flatnonzero(labels[1 : count + 1] == labels[0])
+        period = int(first[0]) + 1 if len(first) else count
+    if period >= len(labels) or not np.array_equal(labels[period:], labels[:-period]):
+        yield from _groups(labels, count)
+        return
+    for start in range(period):
+        yield int(labels[start]), slice(start, None, period)
+
+
+def _groups(labels: I64, count: int) -> Iterator[tuple[int, Rows]]:
     """Each label of range(count) that occurs, and where: ascending."""
     if len(labels) and count == 1:
-        yield 0, np.arange(len(labels))
+        yield 0, slice(None)
         return
-    # NumPy sorts 16-bit integers by radix, ten times faster than wider ones
-    small = labels.astype(np.uint16) if count <= 2**16 else labels
-    ordered = np.argsort(small, kind="stable")
     ends = np.cumsum(np.bincount(labels, minlength=count)).tolist()
+    ordered: I64 | None = None
+    if (labels[1:] < labels[:-1]).any():
+        # NumPy sorts 16-bit integers by radix, ten times faster than wider ones
+        ordered = np.argsort(labels.astype(np.uint16) if count <= 2**16 else labels, kind="stable")
     for label, (start, end) in enumerate(pairwise([0, *ends])):
         if end > start:
-            yield label, ordered[start:end]
+            yield label, slice(start, end) if ordered is None else ordered[start:end]
