@@ -19,9 +19,10 @@ from shardwright.order import Batches, Plan
 from shardwright.reader.ahead import Memory, made_ahead, read_ahead
 from shardwright.reader.columns import Batch
 from shardwright.reader.damage import damaged_rows, named_damage
-from shardwright.reader.options import LoaderOptions, Metrics
+from shardwright.reader.metrics import Meter
+from shardwright.reader.options import LoaderOptions
 from shardwright.reader.threads import Ahead, Inline, Pool, Running
-from shardwright.storage.readahead import HeldRanges, Spans, Traffic
+from shardwright.storage.readahead import HeldRanges, Spans
 from shardwright.transforms import Normalise
 
 if TYPE_CHECKING:
@@ -83,8 +84,7 @@ class Making:
     normalise: Mapping[str, Normalise]
     memory: Memory | None
     """None where nothing is fetched ahead, since all parts are mapped."""
-    metrics: Metrics
-    traffic: Traffic
+    metrics: Meter
 
     def by(self, threads: int) -> AbstractContextManager[Iterable[MadeBatch]]:
         """The batches, made by threads ahead of the trainer; with 0 by the trainer's own, when it asks for one."""
@@ -102,12 +102,15 @@ class Making:
                 one.cancel()
 
         ahead: Ahead[MadeBatch]  # which `make` asks whether its batches are still wanted
-        ahead = Ahead(make, limit=made_ahead(self.options.memory_limit_bytes), most=_READY, cancel=cancel)
+        limit = made_ahead(self.options.memory_limit_bytes)
+        ahead = Ahead(make, limit=limit, most=_READY, queued=self.metrics.queued, cancel=cancel)
         return ahead
 
     def _hold(self, wanted: Callable[[], bool] | None) -> AbstractContextManager[HeldRanges | None]:
         """What is fetched ahead of remote parts."""
-        return nullcontext() if self.memory is None else self.source.columns.files.hold(self.memory.held, self.traffic, wanted)
+        if self.memory is None:
+            return nullcontext()
+        return self.source.columns.files.hold(self.memory.held, self.metrics.traffic, wanted)
 
     def _all(self, first: int, work: Inline | Pool, holding: AbstractContextManager[HeldRanges | None]) -> Generator[MadeBatch]:
         """The batches from number `first` on."""
@@ -164,7 +167,7 @@ class Making:
         seconds["fetch"] += (begun := time.perf_counter()) - began
         batch, steps = columns.steps(fetched, self.normalise)
         running = work.run(steps)
-        seconds["decode"] += time.perf_counter() - begun
+        seconds["decode_wait"] += time.perf_counter() - begun
         return MadeBatch(draw=draw, rows=rows, batch=batch, running=running)
 
     def _finish(self, made: MadeBatch) -> MadeBatch:
@@ -174,11 +177,11 @@ class Making:
             if made.error is not None:
                 raise made.error
             assert made.running is not None
-            made.running.finish()
+            seconds["decode"] += made.running.finish()
             batch = made.batch
         except DecodeError:
             batch = self._read_damaged(made.draw.positions[made.rows], made.draw.indexes[made.rows])
-        seconds["decode"] += (decoded := time.perf_counter()) - began
+        seconds["decode_wait"] += (decoded := time.perf_counter()) - began
         made.nbytes = sum(map(_nbytes, batch.values()))
         if (padded := made.draw.padded) is not None:
             batch[PAD] = padded[made.rows] | batch[PAD] if PAD in batch else padded[made.rows]
