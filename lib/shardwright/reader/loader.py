@@ -7,7 +7,7 @@ import functools
 import logging
 import math
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable, Iterator
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -83,6 +83,11 @@ class Loader(Iterable[Batch]):
         return len(self._batches(self._position[1]))
 
     @property
+    def threads(self) -> int:
+        """How many threads decode, beside one that makes batches; 0: the caller's does all."""
+        return self._threads
+
+    @property
     def normalised(self) -> frozenset[str]:
         """The fields that come as (x - mean) / std, float32."""
         return frozenset(self._normalise)
@@ -99,6 +104,16 @@ class Loader(Iterable[Batch]):
     def in_turn(self, first: int, step: int) -> Iterator[Batch]:
         """Batches number `first`, `first` + `step`, … of the rest of the epoch: those of one of `step` workers of this rank."""
         return self._rest_of_epoch(first, step)
+
+    def stored(self) -> Generator[list[Any]]:
+        """What the rest of the epoch is made of, to measure how fast it comes: of each batch the stored values, one a column.
+
+        They are fetched in the same order and as far ahead as for batches, but not decoded. The loader stays where it is; its
+        metrics count requests and the seconds of the order. Values of local parts are read when they are touched.
+        """
+        self._source = self._source.settled(self._served())
+        epoch, consumed = self._position
+        return self._making(epoch, self._batches(consumed)).fetched()
 
     def as_arrow(self) -> Iterator[pa.Table]:
         """What iterating gives, as Arrow tables: see `shardwright.reader.arrow`."""

@@ -106,6 +106,12 @@ class Making:
         ahead = Ahead(make, limit=limit, most=_READY, queued=self.metrics.queued, cancel=cancel)
         return ahead
 
+    def fetched(self) -> Generator[list[Any]]:
+        """What the batches are made of: of each the stored values, one entry a column. Nothing is decoded."""
+        with self._hold(None) as held:
+            for draw, rows in self._located(0, held):
+                yield self.source.columns.fetch([places[rows] for places in draw.located], held)
+
     def _hold(self, wanted: Callable[[], bool] | None) -> AbstractContextManager[HeldRanges | None]:
         """What is fetched ahead of remote parts."""
         if self.memory is None:

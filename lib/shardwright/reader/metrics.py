@@ -11,10 +11,11 @@ from shardwright.reader.cache import CacheCounts
 from shardwright.reader.threads import Queued
 from shardwright.storage.readahead import Traffic
 
-Limit = Literal["trainer", "order", "fetch", "decode", "transform"]
-_LITTLE = 0.05
+Stage = Literal["order", "fetch", "decode", "transform"]
+Limit = Stage | Literal["trainer"]
+LITTLE = 0.05
 """A trainer that waits for less than this share of the time would hardly be faster with faster data."""
-_MAKING: dict[str, Limit] = {"order": "order", "fetch": "fetch", "decode_wait": "decode", "transform": "transform"}
+_MAKING: dict[str, Stage] = {"order": "order", "fetch": "fetch", "decode_wait": "decode", "transform": "transform"}
 """What the thread that makes batches spends its time on, and the stage that it is."""
 
 
@@ -65,14 +66,35 @@ class Metrics:
 
     @property
     def limit(self) -> Limit | None:
-        """What a faster one of would make this rank faster: the trainer, where it waits less than 5 % of the time, or else the
-        stage that making batches spends most time on. None before the first batch.
+        """What would make this rank faster if it were faster: the trainer, where it waits less than 5 % of the time, or else
+        the stage that making batches spends most time on. None before the first batch.
         """
         if not self.batches:
             return None
-        if self.wait_share < _LITTLE:
-            return "trainer"
+        return "trainer" if self.wait_share < LITTLE else self.slowest
+
+    @property
+    def slowest(self) -> Stage:
+        """The stage that making batches spends most time on, whether the trainer waits or not."""
         return _MAKING[max(_MAKING, key=lambda name: self.seconds[name])]
+
+    def since(self, earlier: Metrics) -> Metrics:
+        """What was done after `earlier` was asked for; `held_bytes`, `queued` and `queued_mean` stay as they are."""
+        counted = (
+            "batches",
+            "samples",
+            "bytes",
+            "dropped",
+            "replaced",
+            "requests",
+            "fetched_bytes",
+            "cache_hits",
+            "cache_misses",
+        )
+        changed = {name: getattr(self, name) - getattr(earlier, name) for name in counted}
+        seconds = {name: spent - earlier.seconds[name] for name, spent in self.seconds.items()}
+        first = self.replaced_first[len(earlier.replaced_first) :]
+        return dataclasses.replace(self, **changed, replaced_first=first, seconds=seconds)
 
     def to_json(self) -> dict[str, Any]:
         """All of it, with `wait_share` and `limit`, as what JSON can hold."""
