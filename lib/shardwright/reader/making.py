@@ -183,17 +183,19 @@ class Making:
             if made.error is not None:
                 raise made.error
             assert made.running is not None
-            seconds["decode"] += made.running.finish()
+            if worked := made.running.finish():
+                seconds["decode"] += worked
             batch = made.batch
         except DecodeError:
             batch = self._read_damaged(made.draw.positions[made.rows], made.draw.indexes[made.rows])
-        seconds["decode_wait"] += (decoded := time.perf_counter()) - began
+        seconds["decode_wait"] += time.perf_counter() - began
         made.nbytes = sum(map(_nbytes, batch.values()))
         if (padded := made.draw.padded) is not None:
             batch[PAD] = padded[made.rows] | batch[PAD] if PAD in batch else padded[made.rows]
         if self.options.transform is not None:
+            began = time.perf_counter()
             batch = self.options.transform(batch)
-        seconds["transform"] += time.perf_counter() - decoded
+            seconds["transform"] += time.perf_counter() - began
         made.batch = batch
         return made
 
