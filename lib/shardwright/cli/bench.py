@@ -97,8 +97,8 @@ def verdict(report: Report) -> str:
     if report.limit == "trainer":
         said = f"the trainer is the limit: it waits {best.metrics.wait_share:.1%} of the time with {_threads(best)}; {use}"
     elif report.limit == "decode":
-        normalising = " and normalising" if report.options.normalise else ""
-        said = f"decoding{normalising} is the limit: {settings}; storage could give {_rate(storage)}: {use}"
+        decoding = "decoding and normalising are" if report.options.normalise else "decoding is"
+        said = f"{decoding} the limit: {settings}; storage could give {_rate(storage)}: {use}"
     elif report.limit == "storage":
         said = f"storage is the limit: it gives {_rate(storage)} samples/s by itself, loaders {settings}: {use}"
     else:
