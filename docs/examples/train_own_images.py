@@ -5,10 +5,8 @@ python docs/examples/train_own_images.py build/datasets/own_images --epochs 20
 """
 
 import argparse
-from collections.abc import Callable
 from typing import Any
 
-import numpy as np
 import torch
 from torch import nn
 
@@ -19,15 +17,10 @@ BATCH_SIZE = 32
 SEED = 7
 
 
-def resized(size: int) -> Callable[[dict[str, Any]], dict[str, Any]]:
-    """A transform: pictures of any shapes (h, w, 3) become one array (n, 3, size, size)."""
-
-    def transform(batch: dict[str, Any]) -> dict[str, Any]:
-        pictures = (torch.from_numpy(picture).permute(2, 0, 1)[None] for picture in batch["image"])
-        same = [nn.functional.interpolate(one, (size, size), mode="bilinear", antialias=True) for one in pictures]
-        return {"image": torch.cat(same).numpy(), "label": batch["label"].astype(np.int64)}
-
-    return transform
+def pictures(batch: dict[str, Any]) -> torch.Tensor:
+    """(n, height, width, 3) as PyTorch's (n, 3, height, width), without a copy: the memory format channels_last."""
+    images: torch.Tensor = batch["image"]
+    return images.permute(0, 3, 1, 2)
 
 
 def make_model(classes: int) -> nn.Module:
@@ -48,7 +41,7 @@ def make_model(classes: int) -> nn.Module:
 def accuracy(model: nn.Module, validation: swt.TorchLoader) -> float:
     model.eval()
     with torch.no_grad():
-        right = [model(batch["image"]).argmax(1) == batch["label"] for batch in validation]
+        right = [model(pictures(batch)).argmax(1) == batch["label"] for batch in validation]
     model.train()
     return float(torch.cat(right).float().mean())
 
@@ -64,21 +57,22 @@ def main() -> None:
     train, validation = (sw.open_dataset(options.dataset, split=split) for split in ("train", "validation"))
     classes = int(train.statistics["label"].max[0]) + 1
     print(f"{len(train)} pictures of {classes} classes to train on, {len(validation)} to validate")
-    # Mean and std of the channels come from the dataset; the transform gets what they were applied to.
-    transform = resized(options.size)
-    loader = swt.loader(train, BATCH_SIZE, seed=SEED, normalise=("image",), transform=transform, epochs=options.epochs)
+    # Pictures of any shapes become one array; mean and std of the channels come from the dataset.
+    part = {"image": sw.RandomResizedCrop(options.size, scale=(0.6, 1.0))}
+    loader = swt.loader(train, BATCH_SIZE, seed=SEED, decode=part, normalise=("image",), epochs=options.epochs)
 
     model = make_model(classes)
     optimiser = torch.optim.AdamW(model.parameters(), lr=3e-3, weight_decay=0.05)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, 3e-3, total_steps=options.epochs * len(loader))
     for epoch in range(options.epochs):
         for batch in loader:
-            loss = nn.functional.cross_entropy(model(batch["image"]), batch["label"])
+            loss = nn.functional.cross_entropy(model(pictures(batch)), batch["label"].long())
             optimiser.zero_grad()
             loss.backward()
             optimiser.step()
             schedule.step()
-        unseen = swt.loader(validation, 256, shuffle="none", normalise=("image",), transform=transform, epochs=1)
+        whole = {"image": sw.Resize(options.size)}
+        unseen = swt.loader(validation, 256, shuffle="none", decode=whole, normalise=("image",), epochs=1)
         print(f"epoch {epoch}: accuracy {accuracy(model, unseen):.1%} on the validation split")
 
 

@@ -12,6 +12,21 @@ Reading needs nothing but this::
 from shardwright import errors
 from shardwright.order import Balanced, Topology, Weighted, World
 from shardwright.reader import Dataset, Loader, open_dataset
+from shardwright.transforms import CenterCrop, RandomCrop, RandomResizedCrop, Resize
 
 __version__ = "0.1.0"
-__all__ = ["Balanced", "Dataset", "Loader", "Topology", "Weighted", "World", "__version__", "errors", "open_dataset"]
+__all__ = [
+    "Balanced",
+    "CenterCrop",
+    "Dataset",
+    "Loader",
+    "RandomCrop",
+    "RandomResizedCrop",
+    "Resize",
+    "Topology",
+    "Weighted",
+    "World",
+    "__version__",
+    "errors",
+    "open_dataset",
+]

@@ -138,11 +138,12 @@ def _columns(loader: Loader, rows: int | None) -> list[_Column]:
     """The columns that each batch has, in order; `rows` is the static batch dimension."""
     mask = tf.TensorSpec((rows,), tf.bool)
     out: list[_Column] = []
+    schema = loader.schema
     for name in loader.dataset.source.names:
         if name == KEY:
             out.append(_Column(KEY, tf.TensorSpec((rows, KEY_BYTES), tf.uint8)))
         elif name != PAD:
-            field = loader.dataset.schema[name]
+            field = schema[name]
             objects = field.dtype in ("string", "bytes") or None in field.shape
             out.append(_field(field, rows, normalised=name in loader.normalised))
             if field.nullable:

@@ -59,8 +59,12 @@ def test_all_is_what_is_exported(name: str) -> None:
 def test_the_top_level_is_small() -> None:
     assert set(shardwright.__all__) == {
         "Balanced",
+        "CenterCrop",
         "Dataset",
         "Loader",
+        "RandomCrop",
+        "RandomResizedCrop",
+        "Resize",
         "Topology",
         "Weighted",
         "World",

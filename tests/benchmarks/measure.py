@@ -46,7 +46,9 @@ class Run:
         return self.marks.get("done", self.seconds) - self.start_seconds
 
 
-def measure(command: Sequence[str], environment: Mapping[str, str], folder: Path) -> Run:
+def measure(
+    command: Sequence[str], environment: Mapping[str, str], folder: Path, *, limit_seconds: float = _LIMIT_SECONDS
+) -> Run:
     """Run `command` with `folder`, which exists, for its report and its output. Raises ContenderError."""
     adopt_orphans()
     report, output = folder / "report.json", folder / "output.txt"
@@ -58,7 +60,7 @@ def measure(command: Sequence[str], environment: Mapping[str, str], folder: Path
             start_new_session=True,
         )  # fmt: skip
         try:
-            with _ended_after(_LIMIT_SECONDS):
+            with _ended_after(limit_seconds):
                 _, status, usage = os.wait4(process.pid, 0)
             seconds = now() - began
             process.returncode = os.waitstatus_to_exitcode(status)

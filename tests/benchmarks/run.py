@@ -12,7 +12,7 @@ import functools
 from dataclasses import replace
 from pathlib import Path
 
-from tests.benchmarks import hdfs, memory, opening, prepare, reading, small_files, yarn
+from tests.benchmarks import hdfs, memory, prepare, reading, small_files, yarn
 from tests.benchmarks.contenders import Settings, petastorm_python
 from tests.benchmarks.document import measure_groups, output_of
 from tests.benchmarks.machine import head
@@ -22,7 +22,6 @@ _GROUPS = {
     "prepare": prepare.run,
     "memory": memory.run,
     "read": reading.run,
-    "open": opening.run,
     "hdfs": hdfs.run,
     "small_files": small_files.run,
     "yarn": yarn.run,

@@ -44,6 +44,11 @@ def test_golden():
     [
         ({}, "expected a loader state with a format_version"),
         ("state", "expected a loader state with a format_version, found state"),
+        (None, r"expected a loader state with a format_version, found None; give the dict that state_dict\(\) gave"),
+        (json.dumps(STATE.to_json())[:90], r'found \{"format_version": 2, .*json\.loads of its text'),
+        ({**STATE.to_json(), "format_version": "2"}, "expected a loader state with a format_version"),
+        (dict(list(STATE.to_json().items())[:4]), "not a loader state: seed: Field required; shuffle: Field required"),
+        ({**STATE.to_json(), "epoch": 1.0}, "not a loader state: epoch: Input should be a valid integer"),
         ({**STATE.to_json(), "format_version": 0}, "expected a loader state with a format_version"),
         ({**STATE.to_json(), "format_version": 3}, "format_version 3, newer than 2.*upgrade shardwright"),
         ({**STATE.to_json(), "epoch": -1}, "not a loader state: epoch"),

@@ -48,6 +48,9 @@ def test_srun_starts_mpi_processes_itself():
 def test_a_frameworks_rank_gets_the_nodes_of_its_environment():
     assert World.of(5, 8, TORCHRUN) == World.from_env(TORCHRUN)
     assert World.of(1, 2, TORCHRUN) == World(1, 2)
+    assert World.of(1, 2, {"WORLD_SIZE": "2", "LOCAL_RANK": "1", "NODE_RANK": "0"}) == World(
+        1, 2
+    )  # as Lightning's children have
 
 
 def test_alone_without_a_launcher():
@@ -73,6 +76,18 @@ def test_slurm_places_ranks_cyclically_too():
     [
         (lambda: World(4, 4), "expected 0 <= rank < size, found rank 4 of 4"),
         (lambda: World(0, 0), "found rank 0 of 0"),
+        (lambda: World(-1, 4), "expected 0 <= rank < size, found rank -1 of 4; count ranks from 0"),
+        (lambda: World("1", 4), r"rank: expected a whole number, found '1'; World\(rank, size\)"),  # type: ignore[arg-type]
+        (lambda: World(0, 2.0), "size: expected a whole number, found 2.0"),  # type: ignore[arg-type]
+        (
+            lambda: World.from_env({"RANK": "4", "WORLD_SIZE": "4"}),
+            r"rank 4 of 4.*\(in the environment: RANK=4, WORLD_SIZE=4\)",
+        ),
+        (lambda: World.from_env({**SLURM, "SLURM_PROCID": "-1"}), r"rank -1 of 8.*SLURM_PROCID=-1, SLURM_STEP_NUM_TASKS=8\)"),
+        (lambda: World.from_env({**SLURM, "SLURM_STEP_NUM_NODES": "0"}), "found node 1 of 0"),
+        (lambda: World.from_env({**TORCHRUN, "GROUP_WORLD_SIZE": "0"}), "found node 1 of 0"),
+        (lambda: World.from_env({"RANK": "1"}), r"expected RANK and WORLD_SIZE, or none.*\(in the environment: RANK=1\)"),
+        (lambda: World.from_env({"WORLD_SIZE": "2", "LOCAL_RANK": "1"}), "Lightning: in train_dataloader"),
         (lambda: World(0, 4, 2, 2), "expected 0 <= node < nodes, found node 2 of 2"),
         (lambda: World(0, 2, 0, 3), "2 ranks on 3 nodes: expected at least one rank on every node"),
         (lambda: World(0, 8, 1, 2), "rank 0 of 8 is not on node 1 of 2"),

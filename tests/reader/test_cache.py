@@ -246,6 +246,20 @@ def test_a_cached_file_that_was_changed_is_fetched_again(tmp_path, damage, caplo
     assert cache.find(content(A)).read_bytes() == A
 
 
+def test_a_damaged_part_in_the_cache_is_read_from_where_it_came(root, tmp_path):
+    cache = tmp_path / "cache"
+    with slow_files():
+        sw.open_dataset(f"slow://{root}", split="train", cache=cache).take([0])
+        threads_end()
+        part = cache / hashlib.sha256(parts_of(root)[0].read_bytes()).hexdigest()
+        whole = part.read_bytes()
+        part.write_bytes(bytes(len(whole)))
+        again = sw.open_dataset(f"slow://{root}", split="train", cache=cache)
+        assert np.array_equal(again.take(range(9))["array"], sw.open_dataset(root, split="train").take(range(9))["array"])
+        threads_end()
+    assert part.read_bytes() == whole
+
+
 def test_a_copied_cache_is_read_through_once_and_used(tmp_path):
     assert put(open_cache(tmp_path, None, A), A)
     path = tmp_path / content(A).sha256

@@ -55,6 +55,8 @@ def test_outside(train, index):
         train.take([0, index])
     with pytest.raises(IndexError, match="expected a sequence of whole numbers"):
         train.take([0.5])
+    with pytest.raises(TypeError, match="'float' object cannot be interpreted as an integer"):
+        train[1.5]
 
 
 @given(st.slices(200), st.slices(50), st.lists(st.integers(0, 2**31), max_size=8))

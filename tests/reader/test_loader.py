@@ -113,6 +113,8 @@ def test_state_at_is_what_iterating_gives(train):
         loader.state_at(201, epoch=0)
     with pytest.raises(StateError, match="epoch -1: epochs count from 0"):
         loader.state_at(0, epoch=-1)
+    with pytest.raises(StateError, match="batches: expected how many were taken since the state now, at least 0, found -1"):
+        loader.state_after(-1)
 
 
 def test_fewer_samples_than_ranks_left(train):
@@ -201,8 +203,25 @@ def test_options_that_cannot_be(train):
         train.loader(batch_size=0, world=sw.World(), seed=-1, shuffle="all", last="keep", window_blocks=0, epochs=-1)
     assert len(caught.value.problems) == 6
     assert "batch_size: expected at least 1, found 0" in str(caught.value)
+    with pytest.raises(ConfigError) as caught:
+        train.loader(
+            batch_size="4", world=(0, 2), seed=1.5, window_blocks="3", epochs=0.5, memory_limit_bytes="1 GiB", threads="2",
+            transform="flip",
+        )  # fmt: skip
+    assert len(caught.value.problems) == 8
+    assert "world: expected sw.World(rank, size), found (0, 2)" in str(caught.value)
+    assert "transform: expected a function, found 'flip'" in str(caught.value)
     with pytest.raises(WorldError, match="200 samples, 3 ranks, batch size 100: an epoch has no batch with last='drop'"):
         train.loader(batch_size=100, world=sw.World(0, 3), last="drop")
+
+
+def test_numbers_may_be_those_of_numpy(train):
+    numbers = {"batch_size": 4, "seed": 3, "window_blocks": 2, "epochs": 9, "threads": 0, "memory_limit_bytes": 2**30}
+    loader = train.loader(world=sw.World(*np.arange(1, 3)), **{name: np.int64(value) for name, value in numbers.items()})
+    next(iter(loader))
+    plain = train.loader(world=sw.World(1, 2), **numbers)
+    next(iter(plain))
+    assert json.dumps(loader.state_dict()) == json.dumps(plain.state_dict())
 
 
 def test_world_comes_from_the_environment(train, monkeypatch):

@@ -9,7 +9,7 @@ import shutil
 import pytest
 
 import shardwright as sw
-from shardwright.errors import CorruptError, DatasetNotFoundError, FormatVersionError, SchemaError, StorageError
+from shardwright.errors import ConfigError, CorruptError, DatasetNotFoundError, FormatVersionError, SchemaError, StorageError
 from shardwright.format import layout
 from shardwright.format.canonical import canonical_json, canonical_sha256
 from shardwright.format.index import Extent, RowGroup, encode_index
@@ -48,6 +48,9 @@ def test_open(small):
         ({"split": "train", "version": "v000009"}, DatasetNotFoundError, "no version 'v000009'.*versions there: v000001"),
         ({"split": "train", "version": "newest"}, DatasetNotFoundError, "no version 'newest'.*versions there: v000001"),
         ({"split": "train", "shards": [1, 4]}, DatasetNotFoundError, r"no shard \[4\]: split 'train' has shards 0 to 3"),
+        ({"split": "train", "shards": [1, 1]}, ConfigError, r"shards: expected different numbers .*, found \[1, 1\]"),
+        ({"split": "train", "shards": []}, ConfigError, r"shards: expected different numbers .*, found \[\]"),
+        ({"split": "train", "shards": "1"}, ConfigError, r"shards: expected different numbers .*, found '1'"),
         ({"split": "train", "columns": ["imagge"]}, SchemaError, "no field 'imagge'; did you mean 'image'"),
         ({"split": "train", "columns": ["label", "label"]}, SchemaError, "expected one or more different names"),
         ({"split": "train", "columns": ["_pad"]}, SchemaError, "only a version with the remainder policy 'pad' has it"),

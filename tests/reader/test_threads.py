@@ -173,16 +173,6 @@ def test_two_loaders_and_two_epochs_at_once(train: sw.Dataset) -> None:
     assert labels[0] != labels[1]
 
 
-def test_many_epochs_begun_leave_nothing(train: sw.Dataset) -> None:
-    descriptors = len(os.listdir("/proc/self/fd")) if os.path.exists("/proc/self/fd") else 0
-    for _ in range(150):
-        for _ in train.loader(batch_size=4, threads=2):
-            break
-    wait_until(lambda: not ours())
-    if descriptors:
-        assert len(os.listdir("/proc/self/fd")) <= descriptors + 2
-
-
 @pytest.mark.parametrize("what", ["ctrl-c", "end"])
 def test_the_process_ends_at_once(train: sw.Dataset, what: str) -> None:
     script = f"""

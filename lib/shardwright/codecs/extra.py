@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 from types import ModuleType
 
 from shardwright.errors import MissingDependencyError
@@ -9,10 +10,21 @@ from shardwright.errors import MissingDependencyError
 
 def imagecodecs() -> ModuleType:
     """The module imagecodecs. Raises MissingDependencyError where it is not installed."""
+    return _extra("imagecodecs", "pictures and the codec 'zfp' need imagecodecs")
+
+
+def simplejpeg() -> ModuleType:
+    """The module simplejpeg. Raises MissingDependencyError where it is not installed."""
+    return _extra("simplejpeg", "JPEG pictures need simplejpeg")
+
+
+def opencv() -> ModuleType:
+    """The module cv2. Raises MissingDependencyError where it is not installed."""
+    return _extra("cv2", "decode= needs OpenCV for other sizes than the picture's own")
+
+
+def _extra(name: str, why: str) -> ModuleType:
     try:
-        import imagecodecs as module
+        return importlib.import_module(name)
     except ImportError as error:
-        raise MissingDependencyError(
-            "pictures and the codec 'zfp' need imagecodecs: pip install 'shardwright[images]'"
-        ) from error
-    return module
+        raise MissingDependencyError(f"{why}: pip install 'shardwright[images]'") from error

@@ -8,6 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from shardwright.codecs.extra import imagecodecs
+from shardwright.codecs.jpeg import decode_jpeg_into, jpeg_shape
 from shardwright.codecs.npy import check_array
 from shardwright.codecs.options import ImageCodec, Jpeg, JpegXl, Png
 from shardwright.errors import DecodeError, EncodeError
@@ -58,15 +59,18 @@ def encode_image(field: Field, array: npt.NDArray[Any], options: ImageCodec) -> 
 
 def decode_image_into(field: Field, data: bytes | memoryview, out: npt.NDArray[Any]) -> None:
     """`decode_image` into `out`, of the field's dtype and shape, in C order; JPEG and PNG without a copy. Raises as it does."""
-    kind = probe_image(data)
-    if kind in ("jpeg", "png"):
-        codec = imagecodecs()
-        decode = codec.jpeg8_decode if kind == "jpeg" else codec.png_decode
+    kind, plain = probe_image(data), out[:, :, 0] if out.shape[2:] == (1,) else out
+    if kind == "jpeg" and out.dtype == np.uint8:
+        shape = jpeg_shape(data)
+        if shape is not None and shape == (*plain.shape, 1)[:3] and decode_jpeg_into(data, shape, plain.reshape(shape)):
+            return
+    elif kind == "png":
         try:
-            decode(data, out=out[:, :, 0] if out.shape[2:] == (1,) else out)
+            imagecodecs().png_decode(data, out=plain)
         except (RuntimeError, ValueError):  # decoding it again says what is wrong
-            out[...] = decode_image(field, data)
-        return
+            pass
+        else:
+            return
     out[...] = decode_image(field, data)
 
 

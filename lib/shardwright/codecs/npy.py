@@ -54,9 +54,13 @@ def check_array(field: Field, array: npt.NDArray[Any], dtype: str | None = None)
 
 def check_shape(field: Field, shape: tuple[int, ...]) -> None:
     """Raise DecodeError unless `shape` is what `field` declares (None matches any size)."""
-    same_rank = len(shape) == len(field.shape)
-    if not same_rank or any(w is not None and w != s for w, s in zip(field.shape, shape, strict=True)):
+    if not fits_shape(field, shape):
         raise DecodeError(f"field {field.name!r}: expected shape {show_shape(field.shape)}, found {show_shape(shape)}")
+
+
+def fits_shape(field: Field, shape: tuple[int, ...]) -> bool:
+    """Whether `shape` is what `field` declares (None matches any size)."""
+    return len(shape) == len(field.shape) and all(w is None or w == s for w, s in zip(field.shape, shape, strict=True))
 
 
 def show_shape(shape: tuple[int | None, ...]) -> str:

@@ -127,8 +127,8 @@ class _Window:
         past_short = numbers >= self._start(self._short_group + 1)
         groups = (numbers + self._missing * past_short) // self._group
         slots, inside = np.empty_like(numbers), np.empty_like(numbers)
-        first = int(groups.min(initial=0))
-        for group, mine in _groups(groups - first, int(groups.max(initial=0)) - first + 1):
+        first, last = (int(groups.min()), int(groups.max())) if len(groups) else (0, 0)
+        for group, mine in _groups(groups - first, last - first + 1):
             slots[mine], inside[mine] = self._in_group(first + group, numbers[mine])
         return self._blocks(slots) * self._block + inside
 

@@ -10,6 +10,7 @@ from shardwright.errors import StateError
 from shardwright.order.epoch import Shuffle
 
 STATE_VERSION = 2
+_ADVICE = "give the dict that state_dict() gave, unchanged, or json.loads of its text"
 _Count = Annotated[int, Field(ge=0)]
 
 
@@ -40,7 +41,7 @@ class LoaderState(BaseModel):
         """The state in a dict, as `to_json` gave it. Raises StateError for anything else, or one from a newer shardwright."""
         version = state.get("format_version") if isinstance(state, dict) else None
         if not isinstance(version, int) or version < 1:
-            raise StateError(f"expected a loader state with a format_version, found {str(state)[:200]}")
+            raise StateError(f"expected a loader state with a format_version, found {str(state)[:200]}; {_ADVICE}")
         if version > STATE_VERSION:
             raise StateError(
                 f"the loader state has format_version {version}, newer than {STATE_VERSION}, the newest this shardwright "
@@ -50,7 +51,7 @@ class LoaderState(BaseModel):
             return cls.model_validate(state)
         except ValidationError as error:
             problems = "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors())
-            raise StateError(f"not a loader state: {problems}") from error
+            raise StateError(f"not a loader state: {problems}; {_ADVICE}") from error
 
     def check_continues(self, order: LoaderState) -> None:
         """Raise StateError, with both values of all that differ, unless this state is of the same order as `order`."""

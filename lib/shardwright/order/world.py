@@ -7,7 +7,15 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+import numpy as np
+
 from shardwright.errors import WorldError
+
+_RANKS_AND_SIZES = (
+    "RANK", "WORLD_SIZE", "OMPI_COMM_WORLD_RANK", "OMPI_COMM_WORLD_SIZE", "SLURM_PROCID", "SLURM_STEP_NUM_TASKS", "PMI_RANK",
+    "PMI_SIZE",
+)  # fmt: skip
+"""What launchers call a process's number, and how many there are: named in errors."""
 
 
 @dataclass(frozen=True)
@@ -26,6 +34,12 @@ class World:
     local_rank: int | None = None
 
     def __post_init__(self) -> None:
+        for name, value in list(vars(self).items()):
+            if (name, value) == ("local_rank", None):
+                continue
+            if not isinstance(value, int | np.integer):
+                raise WorldError(f"{name}: expected a whole number, found {value!r}; World(rank, size) of this process")
+            object.__setattr__(self, name, int(value))  # NumPy's own would not be JSON in a state
         if self.size < 1 or not 0 <= self.rank < self.size:
             raise WorldError(f"expected 0 <= rank < size, found rank {self.rank} of {self.size}; count ranks from 0")
         if self.nodes < 1 or not 0 <= self.node < self.nodes:
@@ -67,7 +81,10 @@ class World:
     @classmethod
     def of(cls, rank: int, size: int, environ: Mapping[str, str] | None = None) -> World:
         """Rank `rank` of `size`, as a framework says, with the nodes of `from_env` where that describes the same rank."""
-        found = cls.from_env(environ)
+        try:
+            found = cls.from_env(environ)
+        except WorldError:  # half a launcher's: the framework knows
+            return cls(rank, size)
         return found if (found.rank, found.size) == (rank, size) else cls(rank, size)
 
     @classmethod
@@ -79,6 +96,14 @@ class World:
         WorldError when the description is incomplete or contradicts itself.
         """
         env = os.environ if environ is None else environ
+        try:
+            return cls._launched(env)
+        except WorldError as error:
+            found = ", ".join(f"{name}={env[name]}" for name in _RANKS_AND_SIZES if name in env)
+            raise WorldError(f"{error} (in the environment: {found})" if found else str(error)) from error
+
+    @classmethod
+    def _launched(cls, env: Mapping[str, str]) -> World:
         if "RANK" in env and "WORLD_SIZE" in env:
             return _torchrun(env)
         if "OMPI_COMM_WORLD_RANK" in env:
@@ -91,6 +116,11 @@ class World:
             return _mpi(env, "PMI_RANK", "PMI_SIZE", "MPI_LOCALRANKID", "MPI_LOCALNRANKS")
         if "TF_CONFIG" in env:
             return _tensorflow(env["TF_CONFIG"])
+        if "RANK" in env or "WORLD_SIZE" in env:
+            raise WorldError(
+                "the launcher's environment is incomplete: expected RANK and WORLD_SIZE, or none of them; pass "
+                "world=World(rank, size), or make the loader when torch.distributed knows (Lightning: in train_dataloader)"
+            )
         return cls()
 
 
@@ -109,7 +139,7 @@ def _torchrun(env: Mapping[str, str]) -> World:
         return World(rank, size)
     nodes, node = _number(env, "GROUP_WORLD_SIZE"), _number(env, "GROUP_RANK")
     local = _number(env, "LOCAL_RANK")
-    return World(rank, size, node, nodes, local if size % nodes == 0 else None)
+    return World(rank, size, node, nodes, local if nodes and size % nodes == 0 else None)
 
 
 def _started_by_hydra(env: Mapping[str, str]) -> bool:
@@ -130,7 +160,7 @@ def _slurm(env: Mapping[str, str]) -> World:
         return World()
     rank, size = _number(env, "SLURM_PROCID"), _number(env, "SLURM_STEP_NUM_TASKS")
     nodes = _number(env, "SLURM_STEP_NUM_NODES")
-    local = _number(env, "SLURM_LOCALID") if size % nodes == 0 else None
+    local = _number(env, "SLURM_LOCALID") if nodes and size % nodes == 0 else None
     return World(rank, size, _number(env, "SLURM_NODEID"), nodes, local)
 
 

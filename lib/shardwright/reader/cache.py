@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
@@ -25,18 +26,23 @@ class CacheCounts:
 class RecentlyUsed:
     """A cache of at most `limit` bytes that drops the least recently used first; the newest entry always stays.
 
-    Several threads may use it.
+    Several threads may use it. A forked child begins with an empty one, for a thread of its parent may have been at work in it.
     """
 
     def __init__(self, limit: int) -> None:
         self.row_groups = CacheCounts()
         """Counted by who keeps row groups here: of the smaller things, asked for again and again, nobody wants to know."""
-        self._limit, self._bytes = limit, 0
+        self._limit = limit
+        self._begin()
+
+    def _begin(self) -> None:
+        self._process, self._lock, self._bytes = os.getpid(), threading.Lock(), 0
         self._entries: OrderedDict[object, tuple[Any, int]] = OrderedDict()
-        self._lock = threading.Lock()
 
     def get(self, key: object, make: Callable[[], Any], nbytes: Callable[[Any], int]) -> Any:
         """The value of `key`, made when it is not there; `nbytes` tells its size."""
+        if self._process != os.getpid():
+            self._begin()
         with self._lock:
             if key in self._entries:
                 self._entries.move_to_end(key)

@@ -15,7 +15,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from shardwright.errors import CorruptError, DatasetNotFoundError
+from shardwright.errors import ConfigError, CorruptError, DatasetNotFoundError
 from shardwright.format.layout import INDEX
 from shardwright.format.manifest import FileDigest, Manifest
 
@@ -105,15 +105,23 @@ class Catalog:
         return sum(self.shard_samples)
 
 
+def _checked(shards: Sequence[object]) -> tuple[int, ...]:
+    numbers = {int(shard) for shard in shards if isinstance(shard, int | np.integer)}
+    if not numbers or len(numbers) < len(shards):
+        raise ConfigError([f"shards: expected different numbers of shards such as [0, 2], found {shards!r}"])
+    return tuple(sorted(numbers))
+
+
 def read_catalog(index: pa.Table, manifest: Manifest, split: str, shards: Sequence[int] | None, *, where: str) -> Catalog:
     """The catalog of `split`, or of some of its shards, from the index at `where`.
 
-    Raises DatasetNotFoundError for a shard that does not exist, CorruptError when index and manifest contradict each other.
+    Raises DatasetNotFoundError for a shard that does not exist, ConfigError for `shards` that are no different numbers,
+    CorruptError when index and manifest contradict each other.
     """
     sizes = [shard.samples for shard in manifest.content.splits[split].shards]
-    chosen = tuple(range(len(sizes))) if shards is None else tuple(sorted(set(shards)))
+    chosen = tuple(range(len(sizes))) if shards is None else _checked(shards)
     absent = [shard for shard in chosen if not 0 <= shard < len(sizes)]
-    if absent or not chosen:
+    if absent:
         raise DatasetNotFoundError(f"{where}: no shard {absent}: split {split!r} has shards 0 to {len(sizes) - 1}")
     rows = index.filter(pc.equal(index["split"], split))
     if shards is not None:

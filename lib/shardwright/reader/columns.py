@@ -16,17 +16,20 @@ from shardwright.reader.cache import CACHE_BYTES, CacheCounts, RecentlyUsed
 from shardwright.reader.catalog import Catalog, RowGroups
 from shardwright.reader.compressed import CompressedColumn
 from shardwright.reader.files import VersionFiles
+from shardwright.reader.finishing import AS_STORED, Finish
 from shardwright.reader.fixed import LocalFixedColumn, RemoteFixedColumn
 from shardwright.reader.ranges import RangesColumn
 from shardwright.reader.threads import Step
 from shardwright.schema import Schema
 from shardwright.storage.readahead import HeldRanges, Spans
-from shardwright.transforms import Normalise
 
 I64 = npt.NDArray[np.int64]
 Batch = dict[str, npt.NDArray[Any]]
 HIDDEN = (layout.KEY, layout.PAD)
 """Columns that come only when asked for by name."""
+_NUMBER_BYTES = 16
+_AT_ONCE_BYTES = 64
+"""Numbers of so many bytes a sample are fetched for many batches at a time: a loader's 65,536 samples are 4 MiB."""
 
 
 class OpenColumn(Protocol):
@@ -38,10 +41,10 @@ class OpenColumn(Protocol):
     def fetch(self, located: I64, held: HeldRanges | None) -> Any:
         """The stored values; of remote parts from the ranges that are `held`, or brought there."""
 
-    def steps(self, fetched: Any, batch: Batch, normalise: Normalise | None) -> list[Step]:
+    def steps(self, fetched: Any, batch: Batch, finish: Finish) -> list[Step]:
         """What makes the arrays that `batch` gets from this column; their names are there at once, in their order.
 
-        `normalise` is done on the way. Steps raise DecodeError for a value that is not what the schema declares.
+        What `finish` says is done on the way. Steps raise DecodeError for a value that is not what the schema declares.
         """
 
 
@@ -94,19 +97,19 @@ class Columns:
             held.ask(needed, np.zeros(len(needed.files), np.int64))
             return self.fetch(located, held)
 
-    def steps(self, fetched: Sequence[Any], normalise: Mapping[str, Normalise]) -> tuple[Batch, list[Step]]:
+    def steps(self, fetched: Sequence[Any], finish: Mapping[str, Finish]) -> tuple[Batch, list[Step]]:
         """The batch, and what is to be done until its arrays are made."""
         batch: Batch = {}
         steps = [
             step
             for name, column, values in zip(self._names, self._columns, fetched, strict=True)
-            for step in column.steps(values, batch, normalise.get(name))
+            for step in column.steps(values, batch, finish.get(name, AS_STORED))
         ]
         return batch, steps
 
-    def decode(self, fetched: Sequence[Any], normalise: Mapping[str, Normalise] | None = None) -> Batch:
+    def decode(self, fetched: Sequence[Any], finish: Mapping[str, Finish] | None = None) -> Batch:
         """The batch. Raises DecodeError for a value that is not what the schema declares."""
-        batch, steps = self.steps(fetched, normalise or {})
+        batch, steps = self.steps(fetched, finish or {})
         for step in steps:
             step()
         return batch
@@ -120,11 +123,16 @@ def open_columns(
     Raises CorruptError when the index does not fit the schema.
     """
     cache = RecentlyUsed(cache_bytes)
-    columns = {name: _open_column(catalog, schema, name, files, cache) for name in names}
+    strides = {name: catalog.extents[name].stride for name in names if name in catalog.extents}
+    numbers = {name: stride for name, stride in strides.items() if 0 < stride <= _NUMBER_BYTES}
+    at_once = set(numbers) if sum(numbers.values()) <= _AT_ONCE_BYTES else set()
+    columns = {name: _open_column(catalog, schema, name, files, cache, at_once=name in at_once) for name in names}
     return Columns(columns, catalog.row_groups, files, cache.row_groups)
 
 
-def _open_column(catalog: Catalog, schema: Schema, name: str, files: VersionFiles, cache: RecentlyUsed) -> OpenColumn:
+def _open_column(
+    catalog: Catalog, schema: Schema, name: str, files: VersionFiles, cache: RecentlyUsed, *, at_once: bool
+) -> OpenColumn:
     field = None if name in HIDDEN else schema[name]
     extents = catalog.extents.get(name)
     if field is None:
@@ -140,8 +148,9 @@ def _open_column(catalog: Catalog, schema: Schema, name: str, files: VersionFile
         raise CorruptError(
             f"{files.path(layout.INDEX)}: values of {name!r} lie {extents.stride} bytes apart, the schema says {column.stride}"
         )
-    make = LocalFixedColumn if files.local else RemoteFixedColumn
-    return make(column, field, extents, files)
+    if files.local:
+        return LocalFixedColumn(column, field, extents, files, at_once=at_once)
+    return RemoteFixedColumn(column, field, extents, files)
 
 
 def check_names(schema: Schema, columns: Sequence[str] | None, *, padded: bool) -> tuple[str, ...]:

@@ -18,6 +18,7 @@ from shardwright.reader.ahead import Units
 from shardwright.reader.cache import RecentlyUsed
 from shardwright.reader.catalog import Catalog
 from shardwright.reader.files import VersionFiles
+from shardwright.reader.finishing import Finish
 from shardwright.reader.fixed import Values
 from shardwright.reader.threads import Step
 from shardwright.schema import Field
@@ -59,12 +60,12 @@ class CompressedColumn:
         back[by_group] = np.arange(len(located))
         return pa.concat_arrays(chunks).take(pa.array(back))
 
-    def steps(self, fetched: pa.Array, batch: dict[str, npt.NDArray[Any]], normalise: Normalise | None) -> list[Step]:
+    def steps(self, fetched: pa.Array, batch: dict[str, npt.NDArray[Any]], finish: Finish) -> list[Step]:
         """One step: what `decode_stored` makes of the values."""
         batch[self._column.name] = np.empty(0)
         if self._field is not None and is_masked(self._field):
             batch[mask_name(self._field.name)] = np.empty(0)
-        return [functools.partial(self._make, fetched, batch, normalise)]
+        return [functools.partial(self._make, fetched, batch, finish.normalise)]
 
     def _make(self, fetched: pa.Array, batch: dict[str, npt.NDArray[Any]], normalise: Normalise | None) -> None:
         if self._field is None:

@@ -6,7 +6,8 @@ import dataclasses
 import functools
 import hashlib
 import importlib.util
-from collections.abc import Callable, Iterator, Sequence
+import operator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, overload
 
@@ -28,11 +29,12 @@ from shardwright.reader.columns import HIDDEN, Batch, Columns, check_names, open
 from shardwright.reader.damage import read_located
 from shardwright.reader.files import VersionFiles
 from shardwright.reader.loader import Loader
-from shardwright.reader.normalise import check_normalise, inverse, normalising
+from shardwright.reader.normalise import NormaliseOption, check_normalise, inverse, normalising
 from shardwright.reader.options import LoaderOptions, OnError
 from shardwright.reader.where import find
 from shardwright.schema import Field, Schema
 from shardwright.storage.part_cache import CachePlace
+from shardwright.transforms import Geometry
 
 I64 = npt.NDArray[np.int64]
 _ROWS_AT_ONCE = 256
@@ -133,6 +135,7 @@ class Dataset(Sequence[dict[str, Any]]):
     def __getitem__(self, index: int | slice) -> dict[str, Any] | Dataset:
         if isinstance(index, slice):
             return self.select(range(len(self))[index])
+        index = operator.index(index)
         if not -len(self) <= index < len(self):
             raise IndexError(f"sample {index} of {len(self)}")
         return self._rows(np.array([index], np.int64))[0]
@@ -221,7 +224,7 @@ class Dataset(Sequence[dict[str, Any]]):
             raise MissingDependencyError("to_pandas needs pandas: pip install 'shardwright[pandas]'")
         return self.to_arrow(indices).to_pandas(integer_object_nulls=True)
 
-    def inverse(self, batch: Batch, *, normalise: bool | Sequence[str] = False) -> Batch:
+    def inverse(self, batch: Batch, *, normalise: NormaliseOption = False) -> Batch:
         """`batch` with the values that fields had before they were transformed at write, and before a loader normalised them.
 
         `normalise` is what that loader was given; `Loader.inverse` knows it. Fields transformed at write get back the dtype
@@ -242,7 +245,8 @@ class Dataset(Sequence[dict[str, Any]]):
         window_blocks: int | None = None,
         last: Last = "short",
         epochs: int | None = None,
-        normalise: bool | Sequence[str] = False,
+        normalise: NormaliseOption = False,
+        decode: Mapping[str, Geometry] | None = None,
         transform: Callable[[Batch], Batch] | None = None,
         node_local: bool = False,
         on_error: OnError = "raise",
@@ -254,7 +258,9 @@ class Dataset(Sequence[dict[str, Any]]):
         """Batches of `batch_size` samples for this rank, in an order that depends on `seed` and epoch alone.
 
         `world` defaults to `World.from_env()`, `window_blocks` to the manifest's plan. `epochs` ends the loader after that many
-        (None: never). `normalise` names the fields that become (x - mean) / std, float32; True: those that the manifest
+        (None: never). `decode` says of fields of encoded pictures which part is wanted at which size: a `CenterCrop`,
+        `RandomCrop`, `RandomResizedCrop` or `Resize`; random ones depend on seed, epoch and sample alone. `normalise` names the
+        fields that become (x - mean) / std, float32, or gives each a (mean, std) of one's own; True: those that the manifest
         standardises. `transform` gets each batch, and returns it. `node_local` reads nothing but this node's own shards.
 
         With `on_error="replace"` a value that can't be decoded does not raise DecodeError: another sample, the same on every
@@ -270,7 +276,8 @@ class Dataset(Sequence[dict[str, Any]]):
         """
         options = LoaderOptions(
             batch_size=batch_size, world=World.from_env() if world is None else world, seed=seed, shuffle=shuffle,
-            window_blocks=window_blocks, last=last, epochs=epochs, normalise=check_normalise(normalise), transform=transform,
+            window_blocks=window_blocks, last=last, epochs=epochs, normalise=check_normalise(normalise),
+            decode={} if decode is None else decode, transform=transform,
             node_local=node_local, on_error=on_error, sampling=sampling, samples_per_epoch=samples_per_epoch,
             memory_limit_bytes=memory_limit_bytes, threads=threads,
         )  # fmt: skip

@@ -17,6 +17,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from shardwright.errors import CorruptError, StorageError
+from shardwright.format.layout import MANIFEST
 from shardwright.reader.catalog import Parts
 from shardwright.reader.filling import Filling
 from shardwright.storage import Storage, open_storage
@@ -185,6 +186,22 @@ class VersionFiles:
                 weakref.finalize(self, self._filling.close)  # its thread holds on to the filling, and not to this
             return self._filling
 
+    def _advice(self, missing: str) -> str:
+        """What to do about a file that is missing."""
+        storage = self._remote if self._own_path(missing) is None else self.storage
+        try:
+            storage.size(f"{self.version}/{MANIFEST}")
+        except FileNotFoundError:
+            return (
+                f"{self.version} was deleted while it was open (shardwright expire?): open the dataset again for its latest "
+                "version and begin without the state of this one; keep versions that are read"
+            )
+        except OSError:
+            pass  # not known, then
+        return (
+            "copy it there again (a node that holds only its own shards reads them with node_local=True, others from origin=)"
+        )
+
     def _check_size(self, name: str, found: int, expected: int) -> None:
         if found != expected:
             raise CorruptError(
@@ -198,10 +215,7 @@ class VersionFiles:
         try:
             yield
         except FileNotFoundError as error:
-            raise CorruptError(
-                f"{self.path(name)} is missing; copy it there again (a node that holds only its own shards reads them with "
-                "node_local=True, and others from origin=)"
-            ) from error
+            raise CorruptError(f"{self.path(name)} is missing; {self._advice(name)}") from error
         except (StorageError, CorruptError):
             raise
         except OSError as error:

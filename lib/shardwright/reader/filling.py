@@ -22,8 +22,7 @@ _LOOK_AGAIN_SECONDS = 0.25
 """How soon a process takes over after one that was killed, or learns that another brought what it wants."""
 _TRY_AGAIN_SECONDS = 60.0
 """After a file did not fit, or could not be read."""
-_warned: set[tuple[str, type[OSError]]] = set()
-_warned_lock = threading.Lock()
+_warned: dict[tuple[str, type[OSError]], str] = {}
 ReadRange = Callable[[str, int, int], bytes]
 """The bytes [start, stop) of the file of a name."""
 
@@ -118,11 +117,9 @@ class Filling:
 
 def _warn(directory: str, error: OSError) -> None:
     """Once for each directory and process: training goes on as without a cache."""
-    with _warned_lock:
-        first = (directory, type(error)) not in _warned
-        _warned.add((directory, type(error)))
-    if first:
-        _log.warning("cache: %s; parts that are not in it are read remotely", error)
+    told = f"cache: {error}; parts that are not in it are read remotely"
+    if _warned.setdefault((directory, type(error)), told) is told:  # one step, so that threads and forks need no lock
+        _log.warning(told)
 
 
 def _content(file: FileDigest) -> Content:

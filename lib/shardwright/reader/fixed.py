@@ -13,6 +13,7 @@ from shardwright.format.layout import Column
 from shardwright.reader.ahead import Units
 from shardwright.reader.catalog import Extents
 from shardwright.reader.files import VersionFiles
+from shardwright.reader.finishing import Finish
 from shardwright.reader.threads import Step
 from shardwright.schema import Field
 from shardwright.storage.readahead import HeldRanges, Spans
@@ -42,33 +43,36 @@ class LocalFixedColumn:
     against the size of its part, `VersionFiles` the size of the part, `Dataset` the indexes.
     """
 
-    def __init__(self, column: Column, field: Field | None, extents: Extents, files: VersionFiles) -> None:
+    def __init__(
+        self, column: Column, field: Field | None, extents: Extents, files: VersionFiles, *, at_once: bool = False
+    ) -> None:
         self._column, self._extents, self._files, self._values = column, extents, files, Values(column, field)
         self._width = column.stride - len(column.header)
         self._bases = np.full(len(extents.first), _UNMAPPED)
+        self._at_once = at_once
 
     @property
     def plain(self) -> bool:
         """Whether values are stored as they are."""
         return self._values.plain
 
-    def locate(self, indexes: I64, row_groups: I64) -> I64:
-        """The address of each value."""
+    def locate(self, indexes: I64, row_groups: I64) -> npt.NDArray[Any]:
+        """The address of each value; `at_once` its bytes, so that a batch of many that are located together is a slice."""
         extents = self._extents.find(indexes, row_groups)
         bases = self._bases[extents]
         if bases.min(initial=0) == _UNMAPPED:
             self._map(np.unique(extents))
             bases = self._bases[extents]
         addresses: I64 = bases + indexes * self._column.stride
-        return addresses
+        return _gather(addresses, self._width) if self._at_once else addresses
 
-    def fetch(self, located: I64, held: HeldRanges | None) -> npt.NDArray[Any]:  # noqa: ARG002 - the protocol's
+    def fetch(self, located: npt.NDArray[Any], held: HeldRanges | None) -> npt.NDArray[Any]:  # noqa: ARG002 - the protocol's
         """The values' bytes, of shape (n,) as one void each, or (n, width)."""
-        return _gather(located, self._width)
+        return located if self._at_once else _gather(located, self._width)
 
-    def steps(self, fetched: npt.NDArray[Any], batch: dict[str, npt.NDArray[Any]], normalise: Normalise | None) -> list[Step]:
+    def steps(self, fetched: npt.NDArray[Any], batch: dict[str, npt.NDArray[Any]], finish: Finish) -> list[Step]:
         """None, where values are stored as they are."""
-        return self._values.steps(fetched, batch, normalise)
+        return self._values.steps(fetched, batch, finish.normalise)
 
     def _map(self, extents: I64) -> None:
         """Find out where sample 0 would lie if each of these extents reached back to it."""
@@ -111,9 +115,9 @@ class RemoteFixedColumn:
         base = known.offset[extents] - known.first[extents] * stride
         return Spans(known.part[extents], base + first * stride, base + stop * stride)
 
-    def steps(self, fetched: npt.NDArray[Any], batch: dict[str, npt.NDArray[Any]], normalise: Normalise | None) -> list[Step]:
+    def steps(self, fetched: npt.NDArray[Any], batch: dict[str, npt.NDArray[Any]], finish: Finish) -> list[Step]:
         """None, where values are stored as they are."""
-        return self._values.steps(fetched, batch, normalise)
+        return self._values.steps(fetched, batch, finish.normalise)
 
 
 class Values:

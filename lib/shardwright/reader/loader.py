@@ -20,12 +20,14 @@ from shardwright.order.sampling import describe_sampling
 from shardwright.reader.ahead import Memory, share_memory, stored_bytes
 from shardwright.reader.arrow import arrow_table
 from shardwright.reader.columns import Batch
+from shardwright.reader.finishing import Finishing, check_geometry
 from shardwright.reader.making import Making
 from shardwright.reader.metrics import Meter, Metrics
 from shardwright.reader.normalise import inverse, normalising
 from shardwright.reader.options import LoaderOptions
 from shardwright.reader.sampling import open_sampler
 from shardwright.reader.threads import default_threads
+from shardwright.schema import Schema
 from shardwright.transforms import Normalise
 
 if TYPE_CHECKING:
@@ -57,7 +59,11 @@ class Loader(Iterable[Batch]):
         self._position = (0, 0)
         self._meter = Meter()
         self._normalising = normalising(dataset, options.normalise)
-        self._normalise = {name: Normalise(*transform.affine()) for name, transform in self._normalising.items()}
+        check_geometry(dataset.schema, options.decode)
+        self._finishing = Finishing(
+            normalise={name: Normalise(*transform.affine()) for name, transform in self._normalising.items()},
+            geometry=options.decode, plan=self._plan, catalog=dataset.source.catalog, repeats=self._sampler is not None,
+        )  # fmt: skip
         if options.node_local and dataset.source.origin is None:
             _check_node_local(dataset, options.world)
         self._threads = self._default_threads() if options.threads is None else options.threads
@@ -90,7 +96,12 @@ class Loader(Iterable[Batch]):
     @property
     def normalised(self) -> frozenset[str]:
         """The fields that come as (x - mean) / std, float32."""
-        return frozenset(self._normalise)
+        return frozenset(self._normalising)
+
+    @property
+    def schema(self) -> Schema:
+        """The fields that are read, with the shapes that they have in batches; those of `normalised` become float32."""
+        return self._finishing.schema(self.dataset.schema)
 
     def __len__(self) -> int:
         """How many batches a whole epoch has."""
@@ -117,7 +128,7 @@ class Loader(Iterable[Batch]):
 
     def as_arrow(self) -> Iterator[pa.Table]:
         """What iterating gives, as Arrow tables: see `shardwright.reader.arrow`."""
-        return (arrow_table(batch, self.dataset.schema) for batch in self)
+        return (arrow_table(batch, self.schema) for batch in self)
 
     def inverse(self, batch: Batch) -> Batch:
         """`Dataset.inverse` of a batch of this loader, which knows what it normalised."""
@@ -143,11 +154,13 @@ class Loader(Iterable[Batch]):
         if epoch < 0:
             raise StateError(f"epoch {epoch}: epochs count from 0")
         self._check_consumed(samples_consumed)
-        position = (epoch, samples_consumed) if len(self._batches(samples_consumed)) else (epoch + 1, 0)
+        position = (int(epoch), int(samples_consumed)) if len(self._batches(samples_consumed)) else (epoch + 1, 0)
         return self._state(*position).to_json()
 
     def state_after(self, batches: int) -> dict[str, Any]:
         """The state after `batches` more batches than the state now, epoch after epoch, whatever `epochs` says."""
+        if batches < 0:
+            raise StateError(f"batches: expected how many were taken since the state now, at least 0, found {batches}")
         if batches < self.remaining:
             epoch, consumed = self._position
         else:
@@ -194,7 +207,7 @@ class Loader(Iterable[Batch]):
                 self._position = position = (epoch + 1, 0) if after is None else (epoch, after)
                 meter.dropped += batches.dropped if after is None else 0
                 given = time.perf_counter()
-                meter.handed_out(made.samples, made.nbytes, waited=given - asked)
+                meter.handed_out(made.samples, made.decoded_bytes, waited=given - asked)
                 yield made.batch
                 asked = time.perf_counter()
                 meter.seconds["step"] += asked - given
@@ -205,14 +218,14 @@ class Loader(Iterable[Batch]):
     def _default_threads(self) -> int:
         """None where a batch is hardly more than one gather: handing it over would cost more than making it."""
         columns, options = self.dataset.source.columns, self.options
-        if columns.files.local and columns.gathered and not self._normalise and options.transform is None:
+        if columns.files.local and columns.gathered and not self._normalising and options.transform is None:
             return 0
         return default_threads(-(-options.world.size // options.world.nodes))
 
     def _making(self, epoch: int, batches: Batches) -> Making:
         return Making(
             source=self._source, plan=self._plan, epoch=epoch, batches=batches, indexes=functools.partial(self._indexes, epoch),
-            options=self.options, normalise=self._normalise, metrics=self._meter,
+            options=self.options, finishing=self._finishing, metrics=self._meter,
             memory=None if self._source.columns.files.local else self._memory,
         )  # fmt: skip
 

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import logging
+import sys
 import time
 from collections import deque
-from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterable, Iterator
 from contextlib import AbstractContextManager, ExitStack, closing, nullcontext
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -19,11 +20,12 @@ from shardwright.order import Batches, Plan
 from shardwright.reader.ahead import Memory, made_ahead, read_ahead
 from shardwright.reader.columns import Batch
 from shardwright.reader.damage import damaged_rows, named_damage
+from shardwright.reader.finishing import Finishing
 from shardwright.reader.metrics import Meter
 from shardwright.reader.options import LoaderOptions
 from shardwright.reader.threads import Ahead, Inline, Pool, Running
+from shardwright.reader.transformed import transformed
 from shardwright.storage.readahead import HeldRanges, Spans
-from shardwright.transforms import Normalise
 
 if TYPE_CHECKING:
     from shardwright.reader.dataset import Source
@@ -64,6 +66,8 @@ class MadeBatch:
     error: ShardwrightError | OSError | None = None
     """Why it could not be begun."""
     nbytes: int = 0
+    """Of memory that it takes: after the transform."""
+    decoded_bytes: int = 0
 
     @property
     def samples(self) -> int:
@@ -81,7 +85,7 @@ class Making:
     batches: Batches
     indexes: Callable[[I64], I64]
     options: LoaderOptions
-    normalise: Mapping[str, Normalise]
+    finishing: Finishing
     memory: Memory | None
     """None where nothing is fetched ahead, since all parts are mapped."""
     metrics: Meter
@@ -171,7 +175,7 @@ class Making:
         except (ShardwrightError, OSError) as error:
             return MadeBatch(draw=draw, rows=rows, batch={}, error=error)
         seconds["fetch"] += (begun := time.perf_counter()) - began
-        batch, steps = columns.steps(fetched, self.normalise)
+        batch, steps = columns.steps(fetched, self.finishing.of(self.epoch, draw.positions[rows], draw.indexes[rows]))
         running = work.run(steps)
         seconds["decode_wait"] += time.perf_counter() - begun
         return MadeBatch(draw=draw, rows=rows, batch=batch, running=running)
@@ -189,12 +193,13 @@ class Making:
         except DecodeError:
             batch = self._read_damaged(made.draw.positions[made.rows], made.draw.indexes[made.rows])
         seconds["decode_wait"] += time.perf_counter() - began
-        made.nbytes = sum(map(_nbytes, batch.values()))
+        made.decoded_bytes = made.nbytes = sum(map(_nbytes, batch.values()))
         if (padded := made.draw.padded) is not None:
             batch[PAD] = padded[made.rows] | batch[PAD] if PAD in batch else padded[made.rows]
         if self.options.transform is not None:
             began = time.perf_counter()
-            batch = self.options.transform(batch)
+            batch = transformed(self.options.transform, batch, made.samples)
+            made.nbytes = sum(map(_nbytes, batch.values()))
             seconds["transform"] += time.perf_counter() - began
         made.batch = batch
         return made
@@ -207,7 +212,8 @@ class Making:
             for row, problem in damaged_rows(source, indexes).items():
                 indexes[row] = self._substitute(int(positions[row]), problem)
         with named_damage(source, indexes):
-            return source.columns.decode(source.columns.fetch(source.columns.locate(indexes)), self.normalise)
+            finish = self.finishing.of(self.epoch, positions, indexes)
+            return source.columns.decode(source.columns.fetch(source.columns.locate(indexes)), finish)
 
     def _substitute(self, position: int, problem: str) -> int:
         """The sample on disk that takes the place of the one at `position`: a pure function of (seed, epoch, position)."""
@@ -225,4 +231,12 @@ class Making:
 def _nbytes(values: np.ndarray[Any, Any]) -> int:
     if values.dtype != object:
         return values.nbytes
-    return sum(value.nbytes if isinstance(value, np.ndarray) else len(value or ()) for value in values)
+    return sum(_value_bytes(value) for value in values.flat)
+
+
+def _value_bytes(value: object) -> int:
+    if isinstance(value, np.ndarray):
+        return value.nbytes
+    if isinstance(value, str | bytes):
+        return len(value)
+    return 0 if value is None else sys.getsizeof(value)  # of a transform's own kind

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import numpy.typing as npt
 
 from shardwright.errors import SchemaError
 from shardwright.format.batch import Array, is_masked, mask_name
@@ -18,17 +19,39 @@ if TYPE_CHECKING:
     from shardwright.reader.dataset import Dataset
 
 
-def check_normalise(wanted: bool | Sequence[str]) -> bool | tuple[str, ...]:
-    """`wanted`, or SchemaError for a text where a sequence of names is expected."""
+Numbers = float | Sequence[float] | npt.NDArray[np.floating[Any]]
+NormaliseOption = bool | Sequence[str] | Mapping[str, tuple[Numbers, Numbers]]
+"""True: the fields that the manifest standardises at read; names of fields; or fields with a mean and std of one's own."""
+Normalised = bool | tuple[str, ...] | dict[str, Standardisation]
+"""A `NormaliseOption` that was checked."""
+_NOT_NUMBERS = ("bool", "timestamp", "string", "bytes")
+
+
+def check_normalise(wanted: NormaliseOption) -> Normalised:
+    """`wanted`. Raises SchemaError for a text where names are expected, and for means and standard deviations that can't be."""
     if isinstance(wanted, str):
         raise SchemaError(f"normalise: expected True or a sequence of names such as [{wanted!r}], found {wanted!r}")
+    if isinstance(wanted, Mapping):
+        return {name: _own(name, numbers) for name, numbers in wanted.items()}
     return wanted if isinstance(wanted, bool) else tuple(wanted)
 
 
-def normalising(dataset: Dataset, wanted: bool | tuple[str, ...]) -> dict[str, Affine]:
-    """What normalises the fields `wanted` (True: those that the manifest standardises at read).
+def _own(name: str, numbers: tuple[Numbers, Numbers]) -> Standardisation:
+    try:
+        mean, std = (np.atleast_1d(np.asarray(each, np.float64)) for each in numbers)
+    except (TypeError, ValueError):
+        mean = std = np.empty((0, 0))
+    if mean.ndim != 1 or mean.shape != std.shape or not len(mean) or not np.isfinite([mean, std]).all() or (std < 0).any():
+        raise SchemaError(
+            f"normalise: field {name!r}: expected (mean, std), each one number or one for each channel, in units of the stored "
+            f"values (pixels of 0 to 255, say), found {numbers!r}"
+        )
+    return Standardisation(field=name, mean=tuple(mean.tolist()), std=tuple(std.tolist()))
 
-    Raises SchemaError for fields that are unknown, have no mean and std, or were transformed at write.
+
+def normalising(dataset: Dataset, wanted: Normalised) -> dict[str, Affine]:
+    """What normalises the fields `wanted`. Raises SchemaError for fields that are unknown, have no mean and std, or were
+    transformed at write.
     """
     content = dataset.manifest.content
     fitted = {transform.field: transform for transform in content.transforms}
@@ -36,16 +59,26 @@ def normalising(dataset: Dataset, wanted: bool | tuple[str, ...]) -> dict[str, A
         wanted = tuple(name for name, transform in fitted.items() if name in dataset.schema and transform.at == "read")
         if not wanted:
             raise SchemaError("normalise=True: no field that is read is standardised at read in the manifest; name the fields")
-    return {name: _normalising(dataset.schema[name], fitted.get(name), content.statistics) for name in wanted or ()}
+    own = wanted if isinstance(wanted, dict) else {}
+    return {
+        name: _normalising(dataset.schema[name], fitted.get(name), own.get(name), content.statistics) for name in wanted or ()
+    }
 
 
-def _normalising(field: Field, fitted: Transform | None, statistics: Statistics) -> Affine:
-    """What the manifest says of the field, or mean and std of its statistics."""
+def _normalising(field: Field, fitted: Transform | None, own: Standardisation | None, statistics: Statistics) -> Affine:
+    """What was asked for; else what the manifest says of the field, or mean and std of its statistics."""
     if fitted is not None and fitted.at == "write":
         raise SchemaError(
             f"normalise: field {field.name!r} was transformed at write ({fitted.name}), its stored values are the results; "
             "leave it out (Dataset.inverse gives the original values)"
         )
+    if own is not None:
+        if field.dtype in _NOT_NUMBERS:
+            raise SchemaError(f"normalise: expected a field of numbers, found {field.name!r} ({field.dtype})")
+        channels = field.shape[-1] if field.shape else 1
+        if len(own.mean) not in (1, channels) and channels is not None:
+            raise SchemaError(f"normalise: field {field.name!r} has {channels} channels, found {len(own.mean)} means")
+        return own
     if isinstance(fitted, Affine):
         return fitted
     found = statistics.fields.get(field.name)

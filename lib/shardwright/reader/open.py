@@ -46,8 +46,8 @@ def open_dataset(
 
     Raises DatasetNotFoundError for a dataset, version, split or shard that does not exist, SchemaError for unknown columns,
     CorruptError when manifest or index are not what was published, FormatVersionError when they are from a newer shardwright,
-    ConfigError for an `origin` with other content, or a `cache` where nothing is remote, StorageError when the file system
-    refuses, and what `Dataset.where` raises.
+    ConfigError for `shards` that are no different numbers, an `origin` with other content, or a `cache` where nothing is
+    remote, StorageError when the file system refuses, and what `Dataset.where` raises.
     """
     url = os.fspath(url)
     storage = open_storage(url)

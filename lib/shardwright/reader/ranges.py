@@ -10,15 +10,16 @@ import numpy as np
 import numpy.typing as npt
 
 from shardwright.codecs import decode_value, decode_value_into, npy_header
+from shardwright.codecs.view import decode_view_into
 from shardwright.errors import CorruptError
 from shardwright.reader.ahead import Units
 from shardwright.reader.cache import RecentlyUsed
 from shardwright.reader.catalog import Catalog
 from shardwright.reader.files import VersionFiles
+from shardwright.reader.finishing import Finish
 from shardwright.reader.threads import Step
 from shardwright.schema import Field
 from shardwright.storage.readahead import HeldRanges, Spans
-from shardwright.transforms import Normalise
 
 I64 = npt.NDArray[np.int64]
 _STEPS = 16
@@ -65,32 +66,34 @@ class RangesColumn:
                 out[row] = whole[start:stop]
         return out
 
-    def steps(self, fetched: list[memoryview], batch: dict[str, npt.NDArray[Any]], normalise: Normalise | None) -> list[Step]:
-        """One array where all shapes are declared, else an object array of arrays."""
-        field = self._field
-        if None in field.shape:
+    def steps(self, fetched: list[memoryview], batch: dict[str, npt.NDArray[Any]], finish: Finish) -> list[Step]:
+        """One array where all values have one shape in the batch, else an object array of arrays."""
+        field, shape = self._field, finish.shape(self._field)
+        if None in shape:
             out = np.empty(len(fetched), object)
         else:
-            dtype = field.numpy_dtype if normalise is None else normalise.dtype
-            out = np.empty((len(fetched), *(size or 0 for size in field.shape)), dtype)
+            dtype = field.numpy_dtype if finish.normalise is None else finish.normalise.dtype
+            out = np.empty((len(fetched), *(size or 0 for size in shape)), dtype)
         batch[field.name] = out
         rows = max(1, len(out) // _STEPS)
-        return [functools.partial(self._fill, fetched, out, range(n, min(n + rows, len(out))), normalise)
+        return [functools.partial(self._fill, fetched, out, range(n, min(n + rows, len(out))), finish)
                 for n in range(0, len(out), rows)]  # fmt: skip
 
-    def _fill(self, fetched: list[memoryview], out: npt.NDArray[Any], rows: range, normalise: Normalise | None) -> None:
-        field = self._field
+    def _fill(self, fetched: list[memoryview], out: npt.NDArray[Any], rows: range, finish: Finish) -> None:
+        normalise, views = finish.normalise, finish.views
         if out.dtype == object:
             for row in rows:
-                value = decode_value(field, fetched[row])
+                value = decode_value(self._field, fetched[row])
                 out[row] = value if normalise is None else normalise(value)
-        elif normalise is None:
-            for row in rows:
-                decode_value_into(field, fetched[row], out[row])
-        else:
-            value = np.empty((1, *out.shape[1:]), field.numpy_dtype)
-            for row in rows:
-                decode_value_into(field, fetched[row], value[0])
+            return
+        decoded = None if normalise is None else np.empty((1, *out.shape[1:]), self._field.numpy_dtype)
+        for row in rows:
+            value = out[row : row + 1] if decoded is None else decoded
+            if views is None:
+                decode_value_into(self._field, fetched[row], value[0])
+            else:
+                decode_view_into(self._field, fetched[row], views.of(row), value[0])
+            if normalise is not None:
                 normalise.into(value, out[row : row + 1])
 
     def _ranges_of(self, parts: I64, indexes: I64) -> tuple[I64, I64]:

@@ -20,6 +20,7 @@ from shardwright.order import World
 from shardwright.reader import Dataset, Loader, LoaderArguments, LoaderOptions
 from shardwright.reader.columns import Batch
 from shardwright.torch.tensors import TensorBatch, tensors
+from shardwright.torch.world import check_found
 from shardwright.torch.world import world as found_world
 
 
@@ -32,7 +33,8 @@ def batches(dataset: Dataset, batch_size: int, *, world: World | None = None, **
 
     Arguments and errors are those of `loader`.
     """
-    return Batches(dataset.loader(batch_size=batch_size, world=found_world() if world is None else world, **options))
+    made = dataset.loader(batch_size=batch_size, world=found_world() if world is None else world, **options)
+    return Batches(made, world_found=world is None)
 
 
 _FOREIGN_KEY = (
@@ -52,8 +54,8 @@ class Key(NamedTuple):
 class Batches(TorchDataset[TensorBatch]):
     """A map-style dataset of whole batches, made by `batches`. What it is asked for comes from its `sampler`."""
 
-    def __init__(self, loader: Loader) -> None:
-        self.sampler = EpochSampler(loader)
+    def __init__(self, loader: Loader, *, world_found: bool = False) -> None:
+        self.sampler = EpochSampler(loader, world_found=world_found)
         self._dataset, self._options = loader.dataset, loader.options
         self._reader: _Reader | None = None
 
@@ -113,8 +115,9 @@ class EpochSampler(DistributedSampler[Any]):
     over any other. `set_epoch` may be called, as for those; without, epoch follows epoch.
     """
 
-    def __init__(self, loader: Loader) -> None:
+    def __init__(self, loader: Loader, *, world_found: bool = False) -> None:
         self._loader = loader  # stands where the latest `for` began, and is never iterated
+        self._world_found = world_found
         self._begun = False
 
     def __iter__(self) -> Iterator[Key]:
@@ -144,6 +147,8 @@ class EpochSampler(DistributedSampler[Any]):
 
     def begin(self) -> Iterator[Key]:
         """The keys of the next `for`."""
+        if self._world_found:
+            check_found(self._loader.options.world)
         self._loader.load_state_dict(self.upcoming())
         self._begun = True
         epochs, state = self._loader.options.epochs, self._loader.state_dict()

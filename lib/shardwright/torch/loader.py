@@ -13,6 +13,7 @@ from shardwright.order import World
 from shardwright.reader import Dataset, Loader, LoaderArguments, LoaderOptions, Metrics
 from shardwright.torch.staging import OnItsWay, SideStream, Staging, one_ahead
 from shardwright.torch.tensors import TensorBatch, tensors
+from shardwright.torch.world import check_found
 from shardwright.torch.world import world as found_world
 
 
@@ -32,11 +33,14 @@ def loader(
     another stream is the caller's to synchronise. `pin_memory` gives page-locked tensors of the CPU, to copy them oneself.
 
     `world` defaults to the rank and size of `torch.distributed` where that is initialised, else to `World.from_env()`; where
-    both agree, the environment adds the nodes. `options` are those of `Dataset.loader`, with their defaults; `transform` gets
-    NumPy arrays, before they become tensors. Raises what that raises, and ConfigError for a device that is not there.
+    both agree, the environment adds the nodes. One that was found so has to be right when batches are taken, too: else
+    WorldError. `options` are those of `Dataset.loader`, with their defaults; `transform` gets NumPy arrays, before they become
+    tensors. Raises what that raises, and ConfigError for a device that is not there.
     """
     made = dataset.loader(batch_size=batch_size, world=found_world() if world is None else world, **options)
-    return TorchLoader(made, torch.device("cpu" if device is None else device), pin_memory=pin_memory)
+    return TorchLoader(
+        made, torch.device("cpu" if device is None else device), pin_memory=pin_memory, world_found=world is None
+    )
 
 
 @dataclass
@@ -51,8 +55,8 @@ class _HandedOut:
 class TorchLoader(Iterable[TensorBatch]):
     """A `Loader` whose batches are tensors: the same iteration, the same state, after the last batch handed out."""
 
-    def __init__(self, loader: Loader, device: torch.device, *, pin_memory: bool = False) -> None:
-        self._loader, self._device, self._pin = loader, device, pin_memory
+    def __init__(self, loader: Loader, device: torch.device, *, pin_memory: bool = False, world_found: bool = False) -> None:
+        self._loader, self._device, self._pin, self._world_found = loader, device, pin_memory, world_found
         if pin_memory and device.type != "cpu":
             raise ConfigError([f"pin_memory=True: for tensors of the CPU, found device={str(device)!r}; leave one of them out"])
         if pin_memory and not torch.cuda.is_available():
@@ -61,6 +65,8 @@ class TorchLoader(Iterable[TensorBatch]):
         self._handed_out: _HandedOut | None = None
 
     def __iter__(self) -> Iterator[TensorBatch]:
+        if self._world_found:
+            check_found(self._loader.options.world)
         if self._staging is not None:
             return self._looking_ahead(self._staging)
         return (self._here(tensors(batch)) for batch in self._loader)

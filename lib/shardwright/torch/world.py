@@ -34,6 +34,18 @@ def place(mesh: DeviceMesh, axes: Mapping[str, Axis] | None = None) -> Place:
     return Topology.from_dims(dict(zip(mesh.mesh_dim_names, mesh.mesh.shape, strict=True)), axes).place(found)
 
 
+def check_found(made_for: World) -> None:
+    """Raise WorldError where a loader that was made for the world found then is read from in another one now."""
+    if not (torch.distributed.is_available() and torch.distributed.is_initialized()):
+        return
+    rank, size = torch.distributed.get_rank(), torch.distributed.get_world_size()
+    if (made_for.rank, made_for.size) != (rank, size):
+        raise WorldError(
+            f"the loader was made as rank {made_for.rank} of {made_for.size}, and torch.distributed says rank {rank} of {size} "
+            "now: make it after init_process_group (Lightning: in train_dataloader), or pass world="
+        )
+
+
 def world() -> World:
     """This process among all that `torch.distributed` knows where that is initialised, else `World.from_env()`."""
     if torch.distributed.is_available() and torch.distributed.is_initialized():

@@ -3,7 +3,21 @@
 from shardwright.transforms.apply import Apply
 from shardwright.transforms.categories import Categories
 from shardwright.transforms.describe import describe, describe_compression
+from shardwright.transforms.geometry import DRAWS, CenterCrop, Geometry, RandomCrop, RandomResizedCrop, Resize
 from shardwright.transforms.inverse import inverse
 from shardwright.transforms.normalise import Normalise
 
-__all__ = ["Apply", "Categories", "Normalise", "describe", "describe_compression", "inverse"]
+__all__ = [
+    "DRAWS",
+    "Apply",
+    "Categories",
+    "CenterCrop",
+    "Geometry",
+    "Normalise",
+    "RandomCrop",
+    "RandomResizedCrop",
+    "Resize",
+    "describe",
+    "describe_compression",
+    "inverse",
+]

@@ -34,9 +34,11 @@ class Peer:
         return self.store or self.reader
 
 
-SHARDWRIGHT = Peer(name="shardwright", reader="ours", environment=OURS, packages=("numpy", "pyarrow", "imagecodecs"))
+SHARDWRIGHT = Peer(
+    name="shardwright", reader="ours", environment=OURS, packages=("numpy", "pyarrow", "simplejpeg", "opencv-python-headless")
+)
 LIMITS = Peer(
-    name=LIMIT, reader="limit", environment="limit", packages=("numpy", "pyarrow", "imagecodecs", "opencv-python-headless")
+    name=LIMIT, reader="limit", environment="limit", packages=("numpy", "pyarrow", "simplejpeg", "opencv-python-headless")
 )
 PEERS = (
     Peer(name="LitData", reader="litdata", environment="litdata", packages=("litdata", "torch", "numpy")),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from tests.benchmarks.peers import random_access, ranks, resume, shuffle_quality
+from tests.benchmarks.peers import opening, random_access, ranks, resume, shuffle_quality, steadiness
 from tests.benchmarks.peers.contenders import PeerSettings
 from tests.benchmarks.peers.source import ARRAY_3K, ARRAY_12K, PICTURE_256, PICTURE_500, TABLE_64, TABLE_300
 from tests.benchmarks.peers.throughput import Comparison, compare
@@ -16,10 +16,10 @@ before: it gathers the values alone, finds no label and knows no order to work o
 """
 _PICTURES = """## JPEG
 
-Windows of photographs, at quality 90, in batches of 256. Every contender decodes with the same decoder (imagecodecs; stock
-Petastorm with its own, OpenCV's) and gives the middle 224x224, of 500 pixels the middle 448 halved (OpenCV, INTER_AREA). The
-limit is this alone, of bytes in memory, by as many threads as the contender has workers (none: one). float32: normalised
-batch by batch, by ImageNet's mean and standard deviation.
+Windows of photographs, at quality 90, in batches of 256. Every contender decodes with the same decoder (simplejpeg; stock
+Petastorm with its own, OpenCV's) and gives the middle 224x224, of 500 pixels the middle 448 halved (OpenCV, INTER_AREA;
+shardwright lets the decoder halve them). The limit is this alone, of bytes in memory, into one array a batch, by as many
+threads as the contender has workers (none: one). float32: normalised by ImageNet's mean and standard deviation.
 """
 _TABLES = """## Tables
 
@@ -56,4 +56,6 @@ GROUPS: dict[str, Callable[[PeerSettings], str]] = {
     "B5": resume.run,
     "B6": ranks.run,
     "B7": shuffle_quality.run,
+    "B8": steadiness.run,
+    "B9": opening.run,
 }

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from tests.benchmarks.peers.pictures import batch_of, picture
+from tests.benchmarks.peers.pictures import MEAN, SIDE, STD, picture_into
 from tests.benchmarks.peers.process import Batch, Epochs, Job
 from tests.benchmarks.peers.source import Source
 
@@ -58,14 +58,24 @@ def _take(source: Source) -> Epochs:
 
 
 def _decode(source: Source, threads: int, *, normalise: bool) -> Epochs:
-    pictures, size = source.pictures(), source.kind.batch
+    """Each thread decodes into a buffer of its own, crops into the batch, and normalises on the way."""
+    pictures, kind = source.pictures(), source.kind
     pool = ThreadPoolExecutor(threads)
+
+    def fill(rows: Any, out: Any) -> None:
+        scratch, cropped = np.empty(int(np.prod(kind.shape)), np.uint8), np.empty((SIDE, SIDE, 3), np.uint8)
+        for row, into in zip(rows, out, strict=True):
+            picture_into(pictures[row], scratch, cropped if normalise else into)
+            if normalise:
+                np.multiply(cropped, 1 / STD, out=into)
+                np.subtract(into, MEAN / STD, out=into)
 
     def epoch(number: int) -> Iterator[Batch]:
         order = np.random.default_rng(number).permutation(len(pictures))
-        for rows in np.array_split(order, range(size, len(order), size)):
-            halves = pool.map(lambda some: [picture(pictures[row]) for row in some], np.array_split(rows, threads))
-            yield {"value": batch_of([each for half in halves for each in half], normalise=normalise), "label": rows}
+        for rows in np.array_split(order, range(kind.batch, len(order), kind.batch)):
+            out = np.empty((len(rows), SIDE, SIDE, 3), np.float32 if normalise else np.uint8)
+            list(pool.map(fill, np.array_split(rows, threads), np.array_split(out, threads)))
+            yield {"value": out, "label": rows}
 
     return epoch
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from tests.benchmarks.peers.pictures import SIDE, TWICE, U8, batch_of, crop
+from tests.benchmarks.peers.pictures import MEAN, SIDE, STD, TWICE
 from tests.benchmarks.peers.process import Epochs, Job
 from tests.benchmarks.peers.source import Kind, Source
 
@@ -53,7 +53,8 @@ def epochs(job: Job) -> Epochs:
     loader = dataset.loader(
         batch_size=kind.batch, world=shardwright.World(), seed=1, threads=job.workers,
         shuffle="window" if job.variant in ("zstd", "window") else "global",
-        transform=_Crop(normalise=job.normalise) if kind.content == "picture" else None,
+        decode={"value": _geometry(kind)} if kind.content == "picture" else None,
+        normalise={"value": (MEAN, STD)} if job.normalise else False,
     )  # fmt: skip
     return lambda _: loader
 
@@ -76,23 +77,12 @@ def rank(job: Job) -> Iterable[int]:
     return (label for batch in loader for label in batch["label"])
 
 
-class _Crop:
-    """A loader's `transform`."""
+def _geometry(kind: Kind) -> Any:
+    """As `pictures.middle` has it: the middle 224 pixels, or the middle 448 halved."""
+    import shardwright
 
-    def __init__(self, *, normalise: bool) -> None:
-        self._normalise = normalise
-
-    def __call__(self, batch: dict[str, Any]) -> dict[str, Any]:
-        return batch | {"value": batch_of([_middle(value) for value in batch["value"]], normalise=self._normalise)}
-
-
-def _middle(decoded: U8) -> U8:
-    """As `pictures.middle` has it; halved without OpenCV, which this environment has not."""
-    if min(decoded.shape[:2]) < TWICE:
-        return crop(decoded, SIDE)
-    rows = crop(decoded, TWICE).astype(np.uint16)
-    rows = rows[::2] + rows[1::2]
-    return ((rows[:, ::2] + rows[:, 1::2] + 2) >> 2).astype(np.uint8)
+    side = min(kind.shape[:2])
+    return shardwright.CenterCrop(SIDE, resize=None if side < TWICE else side * SIDE // TWICE)
 
 
 def _stored_bytes(kind: Kind, source: Source) -> int:
