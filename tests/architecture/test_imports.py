@@ -14,7 +14,7 @@ import pytest
 import shardwright
 from tests.conftest import ROOT
 
-HEAVY = {"pyspark", "py4j", "pandas", "torch", "tensorflow", "keras", "jax", "imagecodecs"}
+HEAVY = {"pyspark", "py4j", "pandas", "torch", "tensorflow", "keras", "jax", "imagecodecs", "prometheus_client"}
 
 
 def loaded_by(statement: str) -> set[str]:

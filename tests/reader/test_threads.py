@@ -19,7 +19,7 @@ import pytest
 
 import shardwright as sw
 from shardwright.errors import ConfigError, DecodeError
-from shardwright.reader.threads import Ahead
+from shardwright.reader.threads import Ahead, Queued
 from shardwright.schema import Field, Schema
 from tests.datasets import publish
 
@@ -241,10 +241,10 @@ def test_what_is_made_ahead_is_bounded_in_bytes() -> None:
             made.append(number)
             yield Thing(number, nbytes=40)
 
-    with Ahead(make, limit=100, most=50) as ahead:
+    with Ahead(make, limit=100, most=50, queued=Queued()) as ahead:
         wait_until(lambda: len(made) == 3)  # two have room, the third waits
         time.sleep(0.05)
         assert len(made) == 3
         assert [thing.number for thing in ahead] == list(range(100))
-    with Ahead(make, limit=1, most=50) as ahead:
+    with Ahead(make, limit=1, most=50, queued=Queued()) as ahead:
         assert next(ahead).number == 0  # one always has

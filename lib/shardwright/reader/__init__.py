@@ -2,7 +2,8 @@
 
 from shardwright.reader.dataset import Dataset
 from shardwright.reader.loader import Loader
+from shardwright.reader.metrics import Metrics
 from shardwright.reader.open import open_dataset
-from shardwright.reader.options import LoaderArguments, LoaderOptions, Metrics, OnError
+from shardwright.reader.options import LoaderArguments, LoaderOptions, OnError
 
 __all__ = ["Dataset", "Loader", "LoaderArguments", "LoaderOptions", "Metrics", "OnError", "open_dataset"]

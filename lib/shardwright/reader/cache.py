@@ -7,11 +7,20 @@ import threading
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from typing import Any, TypeVar
 
 CACHE_BYTES = 256 * 2**20
 _AT_ONCE = 8
 K = TypeVar("K")
+
+
+@dataclass(kw_only=True)
+class CacheCounts:
+    """How often what was asked for was in a cache, and how often not."""
+
+    hits: int = 0
+    misses: int = 0
 
 
 class RecentlyUsed:
@@ -21,6 +30,8 @@ class RecentlyUsed:
     """
 
     def __init__(self, limit: int) -> None:
+        self.row_groups = CacheCounts()
+        """Counted by who keeps row groups here: of the smaller things, asked for again and again, nobody wants to know."""
         self._limit = limit
         self._begin()
 

@@ -12,7 +12,7 @@ from shardwright.errors import CorruptError, SchemaError
 from shardwright.format import layout
 from shardwright.format.batch import mask_name
 from shardwright.reader.ahead import VALUES, Units
-from shardwright.reader.cache import CACHE_BYTES, RecentlyUsed
+from shardwright.reader.cache import CACHE_BYTES, CacheCounts, RecentlyUsed
 from shardwright.reader.catalog import Catalog, RowGroups
 from shardwright.reader.compressed import CompressedColumn
 from shardwright.reader.files import VersionFiles
@@ -58,10 +58,14 @@ class RemoteColumn(OpenColumn, Protocol):
 class Columns:
     """Several columns, read together."""
 
-    def __init__(self, columns: Mapping[str, OpenColumn], row_groups: RowGroups, files: VersionFiles) -> None:
+    def __init__(
+        self, columns: Mapping[str, OpenColumn], row_groups: RowGroups, files: VersionFiles, counts: CacheCounts
+    ) -> None:
         self._names, self._columns = tuple(columns), tuple(columns.values())
         self._row_groups = row_groups
         self.files = files
+        self.cache_counts = counts
+        """Of row groups of compressed columns."""
 
     @property
     def gathered(self) -> bool:
@@ -123,7 +127,7 @@ def open_columns(
     numbers = {name: stride for name, stride in strides.items() if 0 < stride <= _NUMBER_BYTES}
     at_once = set(numbers) if sum(numbers.values()) <= _AT_ONCE_BYTES else set()
     columns = {name: _open_column(catalog, schema, name, files, cache, at_once=name in at_once) for name in names}
-    return Columns(columns, catalog.row_groups, files)
+    return Columns(columns, catalog.row_groups, files, cache.row_groups)
 
 
 def _open_column(

@@ -77,9 +77,16 @@ class CompressedColumn:
 
     def _row_group(self, group: int, held: HeldRanges | None) -> pa.Array:
         part, number = int(self._groups.part[group]), int(self._groups.number[group])
-        return self._cache.get(
-            (part, number, self._column.name), lambda: self._read(part, number, held), lambda array: array.nbytes
-        )
+        counts, missed = self._cache.row_groups, False
+
+        def read() -> pa.Array:
+            nonlocal missed
+            missed = True
+            return self._read(part, number, held)
+
+        values = self._cache.get((part, number, self._column.name), read, lambda array: array.nbytes)
+        counts.hits, counts.misses = counts.hits + (not missed), counts.misses + missed
+        return values
 
     def _file(self, part: int) -> pq.ParquetFile:
         return self._cache.get(part, lambda: self._files.parquet(part), _footer_bytes)

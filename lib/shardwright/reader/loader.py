@@ -7,7 +7,7 @@ import functools
 import logging
 import math
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable, Iterator
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -22,12 +22,12 @@ from shardwright.reader.arrow import arrow_table
 from shardwright.reader.columns import Batch
 from shardwright.reader.finishing import Finishing, check_geometry
 from shardwright.reader.making import Making
+from shardwright.reader.metrics import Meter, Metrics
 from shardwright.reader.normalise import inverse, normalising
-from shardwright.reader.options import LoaderOptions, Metrics
+from shardwright.reader.options import LoaderOptions
 from shardwright.reader.sampling import open_sampler
 from shardwright.reader.threads import default_threads
 from shardwright.schema import Schema
-from shardwright.storage.readahead import Traffic
 from shardwright.transforms import Normalise
 
 if TYPE_CHECKING:
@@ -57,7 +57,7 @@ class Loader(Iterable[Batch]):
         elif options.shuffle == "window" and (order_by := dataset.manifest.content.plan.order_by):
             _warn_of_window(self._plan.content_id, order_by)
         self._position = (0, 0)
-        self._metrics, self._traffic = Metrics(), Traffic()
+        self._meter = Meter()
         self._normalising = normalising(dataset, options.normalise)
         check_geometry(dataset.schema, options.decode)
         self._finishing = Finishing(
@@ -89,6 +89,11 @@ class Loader(Iterable[Batch]):
         return len(self._batches(self._position[1]))
 
     @property
+    def threads(self) -> int:
+        """How many threads decode, beside one that makes batches; 0: the caller's does all."""
+        return self._threads
+
+    @property
     def normalised(self) -> frozenset[str]:
         """The fields that come as (x - mean) / std, float32."""
         return frozenset(self._normalising)
@@ -110,6 +115,16 @@ class Loader(Iterable[Batch]):
     def in_turn(self, first: int, step: int) -> Iterator[Batch]:
         """Batches number `first`, `first` + `step`, … of the rest of the epoch: those of one of `step` workers of this rank."""
         return self._rest_of_epoch(first, step)
+
+    def stored(self) -> Generator[list[Any]]:
+        """What the rest of the epoch is made of, to measure how fast it comes: of each batch the stored values, one a column.
+
+        They are fetched in the same order and as far ahead as for batches, but not decoded. The loader stays where it is; its
+        metrics count requests and the seconds of the order. Values of local parts are read when they are touched.
+        """
+        self._source = self._source.settled(self._served())
+        epoch, consumed = self._position
+        return self._making(epoch, self._batches(consumed)).fetched()
 
     def as_arrow(self) -> Iterator[pa.Table]:
         """What iterating gives, as Arrow tables: see `shardwright.reader.arrow`."""
@@ -154,12 +169,8 @@ class Loader(Iterable[Batch]):
         return self.state_at(consumed + batches * self.options.batch_size * self.options.world.size, epoch=epoch)
 
     def metrics(self) -> Metrics:
-        """What has been done so far: a copy."""
-        traffic = self._traffic
-        return dataclasses.replace(
-            self._metrics, seconds=dict(self._metrics.seconds), requests=traffic.requests, fetched_bytes=traffic.bytes,
-            held_bytes=traffic.held_bytes,
-        )  # fmt: skip
+        """What has been done so far, and where the time went; any thread may ask."""
+        return self._meter.read()
 
     def _state(self, epoch: int, samples_consumed: int) -> LoaderState:
         options, plan = self.options, self._plan
@@ -183,22 +194,25 @@ class Loader(Iterable[Batch]):
         )
 
     def _rest_of_epoch(self, first: int = 0, step: int = 1) -> Iterator[Batch]:
+        asked = time.perf_counter()
         epoch, consumed = position = self._position
-        batches, metrics = dataclasses.replace(self._batches(consumed), first=first, step=step), self._metrics
+        batches, meter = dataclasses.replace(self._batches(consumed), first=first, step=step), self._meter
         self._source = self._source.settled(self._served())
+        meter.follow(self._source.columns.cache_counts)
         with self._making(epoch, batches).by(self._threads) as making:
-            left = time.perf_counter()
             for number, made in enumerate(making):
                 if self._position != position:
                     raise RuntimeError("this loader was iterated elsewhere, or its state was changed, during the iteration")
                 after = batches.consumed_after(number)
                 self._position = position = (epoch + 1, 0) if after is None else (epoch, after)
-                metrics.dropped += batches.dropped if after is None else 0
-                metrics.count(made.samples, made.decoded_bytes, waited=time.perf_counter() - left)
+                meter.dropped += batches.dropped if after is None else 0
+                given = time.perf_counter()
+                meter.handed_out(made.samples, made.decoded_bytes, waited=given - asked)
                 yield made.batch
-                left = time.perf_counter()
+                asked = time.perf_counter()
+                meter.seconds["step"] += asked - given
         if not len(batches):  # fewer samples than ranks were left
-            metrics.dropped += batches.dropped
+            meter.dropped += batches.dropped
             self._position = epoch + 1, 0
 
     def _default_threads(self) -> int:
@@ -211,7 +225,7 @@ class Loader(Iterable[Batch]):
     def _making(self, epoch: int, batches: Batches) -> Making:
         return Making(
             source=self._source, plan=self._plan, epoch=epoch, batches=batches, indexes=functools.partial(self._indexes, epoch),
-            options=self.options, finishing=self._finishing, metrics=self._metrics, traffic=self._traffic,
+            options=self.options, finishing=self._finishing, metrics=self._meter,
             memory=None if self._source.columns.files.local else self._memory,
         )  # fmt: skip
 

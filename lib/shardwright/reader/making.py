@@ -21,10 +21,11 @@ from shardwright.reader.ahead import Memory, made_ahead, read_ahead
 from shardwright.reader.columns import Batch
 from shardwright.reader.damage import damaged_rows, named_damage
 from shardwright.reader.finishing import Finishing
-from shardwright.reader.options import LoaderOptions, Metrics
+from shardwright.reader.metrics import Meter
+from shardwright.reader.options import LoaderOptions
 from shardwright.reader.threads import Ahead, Inline, Pool, Running
 from shardwright.reader.transformed import transformed
-from shardwright.storage.readahead import HeldRanges, Spans, Traffic
+from shardwright.storage.readahead import HeldRanges, Spans
 
 if TYPE_CHECKING:
     from shardwright.reader.dataset import Source
@@ -87,8 +88,7 @@ class Making:
     finishing: Finishing
     memory: Memory | None
     """None where nothing is fetched ahead, since all parts are mapped."""
-    metrics: Metrics
-    traffic: Traffic
+    metrics: Meter
 
     def by(self, threads: int) -> AbstractContextManager[Iterable[MadeBatch]]:
         """The batches, made by threads ahead of the trainer; with 0 by the trainer's own, when it asks for one."""
@@ -106,12 +106,21 @@ class Making:
                 one.cancel()
 
         ahead: Ahead[MadeBatch]  # which `make` asks whether its batches are still wanted
-        ahead = Ahead(make, limit=made_ahead(self.options.memory_limit_bytes), most=_READY, cancel=cancel)
+        limit = made_ahead(self.options.memory_limit_bytes)
+        ahead = Ahead(make, limit=limit, most=_READY, queued=self.metrics.queued, cancel=cancel)
         return ahead
+
+    def fetched(self) -> Generator[list[Any]]:
+        """What the batches are made of: of each the stored values, one entry a column. Nothing is decoded."""
+        with self._hold(None) as held:
+            for draw, rows in self._located(0, held):
+                yield self.source.columns.fetch([places[rows] for places in draw.located], held)
 
     def _hold(self, wanted: Callable[[], bool] | None) -> AbstractContextManager[HeldRanges | None]:
         """What is fetched ahead of remote parts."""
-        return nullcontext() if self.memory is None else self.source.columns.files.hold(self.memory.held, self.traffic, wanted)
+        if self.memory is None:
+            return nullcontext()
+        return self.source.columns.files.hold(self.memory.held, self.metrics.traffic, wanted)
 
     def _all(self, first: int, work: Inline | Pool, holding: AbstractContextManager[HeldRanges | None]) -> Generator[MadeBatch]:
         """The batches from number `first` on."""
@@ -168,7 +177,7 @@ class Making:
         seconds["fetch"] += (begun := time.perf_counter()) - began
         batch, steps = columns.steps(fetched, self.finishing.of(self.epoch, draw.positions[rows], draw.indexes[rows]))
         running = work.run(steps)
-        seconds["decode"] += time.perf_counter() - begun
+        seconds["decode_wait"] += time.perf_counter() - begun
         return MadeBatch(draw=draw, rows=rows, batch=batch, running=running)
 
     def _finish(self, made: MadeBatch) -> MadeBatch:
@@ -178,18 +187,20 @@ class Making:
             if made.error is not None:
                 raise made.error
             assert made.running is not None
-            made.running.finish()
+            if worked := made.running.finish():
+                seconds["decode"] += worked
             batch = made.batch
         except DecodeError:
             batch = self._read_damaged(made.draw.positions[made.rows], made.draw.indexes[made.rows])
-        seconds["decode"] += (decoded := time.perf_counter()) - began
+        seconds["decode_wait"] += time.perf_counter() - began
         made.decoded_bytes = made.nbytes = sum(map(_nbytes, batch.values()))
         if (padded := made.draw.padded) is not None:
             batch[PAD] = padded[made.rows] | batch[PAD] if PAD in batch else padded[made.rows]
         if self.options.transform is not None:
+            began = time.perf_counter()
             batch = transformed(self.options.transform, batch, made.samples)
             made.nbytes = sum(map(_nbytes, batch.values()))
-        seconds["transform"] += time.perf_counter() - decoded
+            seconds["transform"] += time.perf_counter() - began
         made.batch = batch
         return made
 

@@ -1,8 +1,7 @@
-"""What a loader is asked for, and what it counts."""
+"""What a loader is asked for."""
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Literal, TypedDict
@@ -91,36 +90,3 @@ class LoaderArguments(TypedDict, total=False):
     samples_per_epoch: int | None
     memory_limit_bytes: int
     threads: int | None
-
-
-@dataclass(kw_only=True)
-class Metrics:
-    """What a loader has done so far, on this rank. `bytes` are those of the decoded values."""
-
-    batches: int = 0
-    samples: int = 0
-    dropped: int = 0
-    """Samples that no rank took at the end of an epoch."""
-    replaced: int = 0
-    """Samples that could not be decoded, and had another one in their place."""
-    replaced_first: tuple[str, ...] = ()
-    """The first few of them: where, and why."""
-    bytes: int = 0
-    requests: int = 0
-    """Ranges of remote parts that were fetched: of the epoch's values, not of footers and side files."""
-    fetched_bytes: int = 0
-    """What they held, gaps and what was not needed included."""
-    held_bytes: int = 0
-    """The most bytes of them that were on their way, or in memory, at a time."""
-    seconds: dict[str, float] = dataclasses.field(
-        default_factory=lambda: {"order": 0.0, "fetch": 0.0, "decode": 0.0, "transform": 0.0, "wait": 0.0}
-    )
-    """Where the time went: the first four of the thread that makes batches (decode: until other threads are done with it),
-    wait: of the trainer's, until a batch was there."""
-
-    def count(self, samples: int, nbytes: int, *, waited: float) -> None:
-        """A batch that was handed out."""
-        self.batches += 1
-        self.samples += samples
-        self.bytes += nbytes
-        self.seconds["wait"] += waited

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import os
 import threading
+import time
 from collections import deque
 from collections.abc import Callable, Generator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
 from types import TracebackType
 from typing import Generic, Protocol, Self, TypeVar
 
@@ -28,8 +30,8 @@ def default_threads(ranks: int) -> int:
 class Running(Protocol):
     """Work that was begun."""
 
-    def finish(self) -> None:
-        """Wait until it is done. Raises what the first step raised that failed."""
+    def finish(self) -> float:
+        """Wait until it is done: the seconds that other threads worked on it. Raises what the first step raised that failed."""
 
 
 class Inline:
@@ -60,7 +62,7 @@ class Pool:
 
     def run(self, steps: Sequence[Step]) -> Running:
         """Begin it."""
-        return _Submitted([self._executor.submit(step) for step in steps])
+        return _Submitted([self._executor.submit(_timed, step) for step in steps])
 
     def __enter__(self) -> Self:
         return self
@@ -78,19 +80,28 @@ class _Done:
         except Exception as error:  # noqa: BLE001 - raised by `finish`, as that of a thread is
             self._error = error
 
-    def finish(self) -> None:
+    def finish(self) -> float:
         if self._error is not None:
             raise self._error
+        return 0.0
 
 
 class _Submitted:
-    def __init__(self, futures: Sequence[Future[None]]) -> None:
+    def __init__(self, futures: Sequence[Future[float]]) -> None:
         self._futures = futures
 
-    def finish(self) -> None:
+    def finish(self) -> float:
         failed = [error for future in self._futures if (error := future.exception()) is not None]
         if failed:
             raise failed[0]
+        return sum(future.result() for future in self._futures)
+
+
+def _timed(step: Step) -> float:
+    """Do it: the processor seconds that it took, without those that it waited for pages of a disk, or for a processor."""
+    began = time.thread_time()
+    step()
+    return time.thread_time() - began
 
 
 class Made(Protocol):
@@ -104,19 +115,39 @@ class Made(Protocol):
 M = TypeVar("M", bound=Made)
 
 
+@dataclass(kw_only=True)
+class Queued:
+    """How many items were made, and waited to be taken."""
+
+    now: int = 0
+    asked: int = 0
+    """How often one was asked for."""
+    found: int = 0
+    """How many waited then, all these times together."""
+    full_seconds: float = 0.0
+    """How long there was no room for more."""
+
+
 class Ahead(Generic[M]):
     """What `make(n)` yields, from item n on, made by a thread ahead of who takes it: the same items in the same order.
 
-    At most `limit` bytes and `most` items wait to be taken, or one. What `make` raises is raised in its place in the order.
-    The thread ends when all is made, after `close`, and when the interpreter ends; `close` waits for nothing, and `cancel` is
-    called by it to wake a `make` that waits. A forked child makes what comes next by a thread of its own.
+    At most `limit` bytes and `most` items wait to be taken, or one: `queued` counts them. What `make` raises is raised in its
+    place in the order. The thread ends when all is made, after `close`, and when the interpreter ends; `close` waits for
+    nothing, and `cancel` is called by it to wake a `make` that waits. A forked child makes what comes next by a thread of its
+    own.
     """
 
     def __init__(
-        self, make: Callable[[int], Generator[M]], *, limit: int, most: int, cancel: Callable[[], None] = lambda: None
+        self,
+        make: Callable[[int], Generator[M]],
+        *,
+        limit: int,
+        most: int,
+        queued: Queued,
+        cancel: Callable[[], None] = lambda: None,
     ) -> None:
         self._make, self._limit, self._most, self._cancel = make, limit, most, cancel
-        self._taken = 0
+        self._taken, self._queued = 0, queued
         self._error: BaseException | None = None
         self._user = threading.current_thread()
 
@@ -135,6 +166,8 @@ class Ahead(Generic[M]):
             self._start()
         self._user = threading.current_thread()
         with self._changed:
+            self._queued.asked += 1
+            self._queued.found += len(self._ready)
             while not self._ready:
                 if self._error is not None:
                     error, self._error = self._error, None
@@ -145,13 +178,9 @@ class Ahead(Generic[M]):
             item = self._ready.popleft()
             self._bytes -= item.nbytes
             self._taken += 1
+            self._queued.now = len(self._ready)
             self._changed.notify_all()
             return item
-
-    @property
-    def waiting(self) -> int:
-        """How many items are made and not taken."""
-        return len(self._ready)
 
     def close(self) -> None:
         """End it; what was made is let go."""
@@ -159,6 +188,7 @@ class Ahead(Generic[M]):
             with self._changed:
                 self._closed = True
                 self._ready.clear()
+                self._queued.now = 0
                 self._changed.notify_all()
             self._cancel()
 
@@ -195,7 +225,10 @@ class Ahead(Generic[M]):
                 if not self._ready or (len(self._ready) < self._most and self._bytes + item.nbytes <= self._limit):
                     self._ready.append(item)
                     self._bytes += item.nbytes
+                    self._queued.now = len(self._ready)
                     self._changed.notify_all()
                     return True
+                began = time.perf_counter()
                 self._changed.wait(_WAKE_SECONDS)
+                self._queued.full_seconds += time.perf_counter() - began
         return False

@@ -10,7 +10,7 @@ import torch
 
 from shardwright.errors import ConfigError
 from shardwright.order import World
-from shardwright.reader import Dataset, Loader, LoaderArguments, Metrics
+from shardwright.reader import Dataset, Loader, LoaderArguments, LoaderOptions, Metrics
 from shardwright.torch.staging import OnItsWay, SideStream, Staging, one_ahead
 from shardwright.torch.tensors import TensorBatch, tensors
 from shardwright.torch.world import check_found
@@ -74,6 +74,16 @@ class TorchLoader(Iterable[TensorBatch]):
     def __len__(self) -> int:
         """How many batches a whole epoch has."""
         return len(self._loader)
+
+    @property
+    def dataset(self) -> Dataset:
+        """What is read."""
+        return self._loader.dataset
+
+    @property
+    def options(self) -> LoaderOptions:
+        """How it is read."""
+        return self._loader.options
 
     @property
     def epoch(self) -> int:
