@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from tests.benchmarks.contenders import here, say
-from tests.benchmarks.growth import FEW_ARENAS, Watch, held, slope, trim
+from tests.benchmarks.growth import FEW_ARENAS, Watch, at_rest, held, slope, trim
 from tests.benchmarks.measure import ContenderError, measure
 from tests.benchmarks.peers.contenders import PeerSettings
 from tests.benchmarks.peers.counting import counting_files
@@ -34,12 +34,13 @@ _SHARDS = 256
 _TEXT = """## Memory
 
 {epochs} epochs in one process, started once, batches of {batch}. *private* is what the process can't give back, above what it
-had before it opened the dataset: pages of mapped files are not counted. *peak*: of what was seen every {every:g} ms. *slope*: of
-private memory at the ends of epochs, by least squares without the first {warm}, with its standard error. Remote: the same files
-behind an fsspec file system, so that they are fetched, within `memory_limit_bytes` of {limit} MiB, by one rank that serves all
-{shards} shards. Expected: a slope that is not above {most:g} MB an epoch by more than two standard errors, and of remote
-datasets a peak of at most the limit and {beside} MiB, for batches in the making. `MALLOC_ARENA_MAX=2`, but for the last
-line: glibc keeps freed memory in up to eight arenas a processor, which fill by and by; of that line nothing is expected.
+had before it opened the dataset: pages of mapped files are not counted. *peak*: of what was seen every {every:g} ms. *slope*:
+of private memory after each epoch, after `malloc_trim`, by least squares without the first {warm}, with its standard error.
+Remote: the same files behind an fsspec file system, so that they are fetched, within `memory_limit_bytes` of {limit} MiB, by
+one rank that serves all {shards} shards. Expected: a slope that is not above {most:g} MB an epoch by more than two standard
+errors, and of remote datasets a peak of at most the limit and {beside} MiB, for batches in the making. `MALLOC_ARENA_MAX=2`, but
+for the last line: glibc keeps freed memory in up to eight arenas a processor, which fill by and by; of that line nothing is
+expected.
 """
 _HEAD = ("", "stored, MB", "after an epoch, MB", "at the end, MB", "peak, MB", "fetched and held, MB", "slope, MB an epoch", "")
 
@@ -138,6 +139,7 @@ def main() -> None:
     path, case = sys.argv[1], list(CASES.values())[int(sys.argv[2])]
     with counting_files():
         _epoch(shardwright.open_dataset(path, split="train").loader(batch_size=_BATCH, **case.options), most=2)  # imports
+        at_rest()
         trim()
         before = held().private
         dataset = shardwright.open_dataset(f"counting://{path}" if case.remote else path, split="train")
@@ -147,6 +149,8 @@ def main() -> None:
             for _ in range(_EPOCHS):
                 if (found := _epoch(loader)) != len(dataset):
                     raise ContenderError(f"expected an epoch of {len(dataset)} samples, found {found}")
+                at_rest()
+                trim()
                 ends.append(held().private - before)
     grown = slope(range(_WARM, _EPOCHS), [each / 1e6 for each in ends[_WARM:]])
     peak = max([*(each.private - before for each in watch.noted), *ends])
