@@ -38,8 +38,8 @@ had before it opened the dataset: pages of mapped files are not counted. *peak*:
 of private memory after each epoch, after `malloc_trim`, by least squares without the first {warm}, with its standard error.
 Remote: the same files behind an fsspec file system, so that they are fetched, within `memory_limit_bytes` of {limit} MiB, by
 one rank that serves all {shards} shards. Expected: a slope that is not above {most:g} MB an epoch by more than two standard
-errors, and of remote datasets a peak of at most the limit and {beside} MiB, for batches in the making. `MALLOC_ARENA_MAX=2`, but
-for the last line: glibc keeps freed memory in up to eight arenas a processor, which fill by and by; of that line nothing is
+errors, and of remote datasets a peak of at most the limit and {beside} MiB, for batches in the making. `MALLOC_ARENA_MAX=2`,
+but for the last line: glibc keeps freed memory in up to eight arenas a processor, which fill by and by; of that line nothing is
 expected.
 """
 _HEAD = ("", "stored, MB", "after an epoch, MB", "at the end, MB", "peak, MB", "fetched and held, MB", "slope, MB an epoch", "")
