@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import gc
 import math
 import os
 import threading
@@ -36,6 +37,17 @@ def held() -> Held:
         seconds=time.monotonic(), private=memory["RssAnon"], resident=memory["VmRSS"],
         descriptors=len(os.listdir("/proc/self/fd")), threads=threading.active_count(), maps=maps,
     )  # fmt: skip
+
+
+def at_rest() -> Held:
+    """What is held when the threads of loaders that were left have ended."""
+    deadline = time.monotonic() + 10
+    while any(thread.name.startswith("shardwright") for thread in threading.enumerate()):
+        if time.monotonic() > deadline:
+            raise AssertionError(f"threads are left: {threading.enumerate()}")
+        time.sleep(0.005)
+    gc.collect()
+    return held()
 
 
 FEW_ARENAS = {"MALLOC_ARENA_MAX": "2"}

@@ -7,11 +7,8 @@ before it left.
 
 from __future__ import annotations
 
-import gc
 import itertools
 import sys
-import threading
-import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -20,7 +17,7 @@ from typing import Any
 import numpy as np
 
 import shardwright as sw
-from tests.benchmarks.growth import Held, Watch, held, trim
+from tests.benchmarks.growth import Held, Watch, at_rest, held, trim
 from tests.benchmarks.report import now, report
 from tests.reader.slow_files import slow_files
 
@@ -77,16 +74,6 @@ def main() -> None:
             if now() > until:
                 break
     report({}, rest=rest, held=watch.noted, counts=counts)
-
-
-def at_rest() -> Held:
-    """What is held when the threads of loaders that were left have ended."""
-    deadline = now() + 10
-    while any(thread.name.startswith("shardwright") for thread in threading.enumerate()):
-        assert now() < deadline, f"threads are left: {threading.enumerate()}"
-        time.sleep(0.005)
-    gc.collect()
-    return held()
 
 
 def read_way(folder: Path, way: Way, random: np.random.Generator, counts: dict[str, int]) -> Iterator[None]:

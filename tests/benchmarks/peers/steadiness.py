@@ -13,13 +13,13 @@ from typing import Any
 import numpy as np
 
 from tests.benchmarks.contenders import here, say
-from tests.benchmarks.growth import FEW_ARENAS, Watch, held, slope, trim
-from tests.benchmarks.measure import ContenderError, Run, measure
+from tests.benchmarks.growth import FEW_ARENAS, Watch, at_rest, held, slope, trim
+from tests.benchmarks.measure import ContenderError, measure
 from tests.benchmarks.peers.contenders import PeerSettings
 from tests.benchmarks.peers.counting import counting_files
 from tests.benchmarks.peers.source import ARRAY_12K, PICTURE_256, Kind, write_source
 from tests.benchmarks.report import report
-from tests.benchmarks.table import spread, table
+from tests.benchmarks.table import table
 
 _EPOCHS = 20
 _WARM = 4
@@ -33,15 +33,16 @@ _BATCH = 64
 _SHARDS = 256
 _TEXT = """## Memory
 
-{epochs} epochs in one process, batches of {batch}. *private* is what the process can't give back, above what it had before it
-opened the dataset: pages of mapped files are not counted. *peak*: of what was seen every {every:g} ms. *slope*: of private
-memory at the ends of epochs, by least squares without the first {warm}, with its standard error, of each start. Remote: the
-same files behind an fsspec file system, so that they are fetched, within `memory_limit_bytes` of {limit} MiB, by one rank that
-serves all {shards} shards. Expected: a slope that is not above {most:g} MB an epoch by more than two standard errors, and of
-remote datasets a peak of at most the limit and {beside} MiB, for batches in the making. `MALLOC_ARENA_MAX=2`, but for the last
-line: glibc keeps freed memory in up to eight arenas a processor, which fill by and by; of that line nothing is expected.
+{epochs} epochs in one process, started once, batches of {batch}. *private* is what the process can't give back, above what it
+had before it opened the dataset: pages of mapped files are not counted. *peak*: of what was seen every {every:g} ms. *slope*:
+of private memory after each epoch, after `malloc_trim`, by least squares without the first {warm}, with its standard error.
+Remote: the same files behind an fsspec file system, so that they are fetched, within `memory_limit_bytes` of {limit} MiB, by
+one rank that serves all {shards} shards. Expected: a slope that is not above {most:g} MB an epoch by more than two standard
+errors, and of remote datasets a peak of at most the limit and {beside} MiB, for batches in the making. `MALLOC_ARENA_MAX=2`,
+but for the last line: glibc keeps freed memory in up to eight arenas a processor, which fill by and by; of that line nothing is
+expected.
 """
-_HEAD = ("", "stored, MB", "epochs", "after the first epoch, MB", "at the end, MB", "peak, MB", "slope, MB an epoch", "")
+_HEAD = ("", "stored, MB", "after an epoch, MB", "at the end, MB", "peak, MB", "fetched and held, MB", "slope, MB an epoch", "")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,15 +61,15 @@ CASES = {
     "arrays 64x64x3, local, 0 threads": Case(kind=ARRAY_12K, options={"shuffle": "global"}),
     "JPEG 256x256, local, 2 threads": Case(kind=PICTURE_256, options={"threads": 2}),
     f"JPEG 256x256, remote, {_SHARDS} shards, window": Case(
-        kind=PICTURE_256, shards=_SHARDS, copies=16, remote=True, options={"threads": 2}
+        kind=PICTURE_256, shards=_SHARDS, copies=12, remote=True, options={"threads": 2}
     ),
     f"JPEG 256x256, remote, {_SHARDS} shards, global": Case(
-        kind=PICTURE_256, shards=_SHARDS, copies=16, remote=True, options={"threads": 2, "shuffle": "global"}
+        kind=PICTURE_256, shards=_SHARDS, copies=12, remote=True, options={"threads": 2, "shuffle": "global"}
     ),
     "the same, with all arenas": Case(
         kind=PICTURE_256,
         shards=_SHARDS,
-        copies=16,
+        copies=12,
         remote=True,
         few_arenas=False,
         options={"threads": 2, "shuffle": "global"},
@@ -87,10 +88,10 @@ def run(settings: PeerSettings) -> str:
         say(f"memory: {name}, {stored / 1e6:,.0f} MB")
         environment = here() | (FEW_ARENAS if case.few_arenas else {})
         command = [sys.executable, "-m", "tests.benchmarks.peers.steadiness", str(dataset), str(number)]
-        runs = [measure(command, environment, settings.work) for _ in range(settings.rounds)]
+        found = measure(command, environment, settings.work).found
         if case.few_arenas:
-            problems += [f"* {name}: {problem}" for problem in sorted({p for run in runs for p in run.found["problems"]})]
-        rows.append(_row(name, case, stored, runs))
+            problems += [f"* {name}: {problem}" for problem in found["problems"]]
+        rows.append(_row(name, case, stored, found))
     text = _TEXT.format(
         epochs=_EPOCHS, batch=_BATCH, every=1000 * _EVERY_SECONDS, warm=_WARM, limit=_LIMIT >> 20, shards=_SHARDS,
         most=_MOST_PER_EPOCH, beside=_BESIDE >> 20,
@@ -98,15 +99,14 @@ def run(settings: PeerSettings) -> str:
     return "\n".join([text, table(_HEAD, rows), *problems, ""])
 
 
-def _row(name: str, case: Case, stored: int, runs: list[Run]) -> tuple[str, ...]:
-    found = [run.found for run in runs]
+def _row(name: str, case: Case, stored: int, found: dict[str, Any]) -> tuple[str, ...]:
+    verdict = "**not as expected**" if found["problems"] else "as expected"
     return (
         name,
         f"{stored / 1e6:,.0f}",
-        f"{_EPOCHS}",
-        *(spread((each[what] / 1e6 for each in found), 0) for what in ("first", "last", "peak")),
-        "; ".join(f"{each['slope']:+.2f} ± {each['error']:.2f}" for each in found),
-        "" if not case.few_arenas else "as expected" if not any(each["problems"] for each in found) else "**not as expected**",
+        *(f"{found[what] / 1e6:,.0f}" for what in ("first", "last", "peak", "held_bytes")),
+        f"{found['slope']:+.2f} ± {found['error']:.2f}",
+        verdict if case.few_arenas else "",
     )
 
 
@@ -139,6 +139,7 @@ def main() -> None:
     path, case = sys.argv[1], list(CASES.values())[int(sys.argv[2])]
     with counting_files():
         _epoch(shardwright.open_dataset(path, split="train").loader(batch_size=_BATCH, **case.options), most=2)  # imports
+        at_rest()
         trim()
         before = held().private
         dataset = shardwright.open_dataset(f"counting://{path}" if case.remote else path, split="train")
@@ -148,6 +149,8 @@ def main() -> None:
             for _ in range(_EPOCHS):
                 if (found := _epoch(loader)) != len(dataset):
                     raise ContenderError(f"expected an epoch of {len(dataset)} samples, found {found}")
+                at_rest()
+                trim()
                 ends.append(held().private - before)
     grown = slope(range(_WARM, _EPOCHS), [each / 1e6 for each in ends[_WARM:]])
     peak = max([*(each.private - before for each in watch.noted), *ends])
