@@ -19,7 +19,7 @@ from tests.datasets import digits, publish
 
 LIBRARY = str(ROOT / "lib/shardwright")
 MOST_FUNCTIONS_DEEP = 6
-"""From the trainer's `next` to the copy out of the file."""
+"""From the trainer's `next` on."""
 
 
 class Trace:
@@ -102,7 +102,7 @@ def test_a_batch_from_file_to_trainer(tmp_path: Path) -> None:
     assert trace.threads == {threading.current_thread().name}, "nothing is handed to another thread"
     copying = stacks[0]
     assert (copying[0], copying[-1]) == ("Loader._rest_of_epoch", "_gather"), told
-    assert len(copying) <= MOST_FUNCTIONS_DEEP, told
+    assert max(map(len, stacks)) <= MOST_FUNCTIONS_DEEP, told
     documented = re.search(r"## From file to trainer\n.*?```text\n(.*?)```", (ROOT / "docs/reader.md").read_text(), re.S)
     assert documented is not None
     assert documented[1] == told, "docs/reader.md shows another trace"
