@@ -184,6 +184,18 @@ def test_what_the_figures_say(arrays, rows, step_seconds, limit, threads):
     )
 
 
+def test_pictures_are_cut_as_a_trainer_has_them(run, pictures, arrays):
+    code, out, _ = run(pictures, "--crop", 8, "--threads", 1, "--json")
+    assert code == 0
+    (one,) = json.loads(out)["measured"]
+    assert one["bytes"] == 8 * 8 * 3 * one["samples"]
+    code, out, _ = run(pictures, "--crop", 8, "--threads", 1)
+    assert 'decode={"picture": sw.RandomResizedCrop(8)}' in out
+    code, _, error = run(arrays, "--split", "train", "--crop", 8)
+    assert code == 2
+    assert "has no encoded pictures; leave it out" in error
+
+
 def test_the_verdict_has_the_figures(arrays):
     found = report(arrays, {1: (1350, 1, "decode_wait"), 2: (2600, 1, "decode_wait")}, storage=40_000)
     expected = "decoding is the limit: 1 thread 1,350, 2 threads 2,600 samples/s; storage could give 40,000: use threads=2"

@@ -33,6 +33,7 @@ def bench(
     batch_size: Annotated[int, typer.Option(help="Samples in a batch.")] = 64,
     shuffle: Annotated[str, typer.Option(help="none, window or global.")] = "window",
     normalise: Annotated[bool, typer.Option("--normalise", help="Normalise what the manifest standardises at read.")] = False,
+    crop: Annotated[int | None, typer.Option(help="Pictures as RandomResizedCrop of so many pixels; whole by default.")] = None,
     threads: Annotated[list[int] | None, typer.Option(help="Threads that decode; may be repeated, to compare.")] = None,
     seconds: Annotated[float, typer.Option(help="Of each measurement.")] = 3.0,
     step_ms: Annotated[float | None, typer.Option(help="A trainer's time for a batch: would it wait?")] = None,
@@ -42,7 +43,8 @@ def bench(
 ) -> None:
     """Measure how fast storage, and loaders with several numbers of threads, give the samples; takes some 20 seconds."""
     options = BenchOptions(
-        batch_size=batch_size, shuffle=cast(Shuffle, shuffle), normalise=normalise, threads=tuple(threads or ()),
+        batch_size=batch_size, shuffle=cast(Shuffle, shuffle), normalise=normalise, crop=crop,
+        threads=tuple(threads or ()),
         seconds=seconds, step_seconds=None if step_ms is None else step_ms / 1000,
     )  # fmt: skip
     storage = open_storage(url)
@@ -129,10 +131,12 @@ def _more(report: Report) -> Iterator[str]:
 def _call(report: Report) -> str:
     options, threads = report.options, report.recommended.threads
     default = "  # the default here" if threads == report.default_threads else ""
+    names = [field.name for field in report.dataset.schema if field.is_image]
+    cut = ", ".join(f'"{name}": sw.RandomResizedCrop({options.crop})' for name in names)
+    decode = "" if options.crop is None else f", decode={{{cut}}}"
     normalise = ", normalise=True" if options.normalise else ""
-    return (
-        f"dataset.loader(batch_size={options.batch_size}, shuffle={options.shuffle!r}{normalise}, threads={threads}){default}"
-    )
+    what = f"batch_size={options.batch_size}, shuffle={options.shuffle!r}{decode}{normalise}"
+    return f"dataset.loader({what}, threads={threads}){default}"
 
 
 def _threads(one: Measured) -> str:

@@ -16,6 +16,7 @@ from shardwright.reader.dataset import Dataset
 from shardwright.reader.loader import Loader
 from shardwright.reader.metrics import LITTLE, Metrics
 from shardwright.reader.threads import default_threads
+from shardwright.transforms import RandomResizedCrop
 
 Limit = Literal["trainer", "storage", "decode", "order"]
 Progress = Callable[[str, int, int], None]
@@ -35,6 +36,8 @@ class BenchOptions:
     batch_size: int = 64
     shuffle: Shuffle = "window"
     normalise: bool = False
+    crop: int | None = None
+    """Encoded pictures are read as `RandomResizedCrop` of so many pixels; None: whole."""
     threads: tuple[int, ...] = ()
     """Those to compare; none: 1, 2, 4, 8 and what is the default here."""
     seconds: float = 3.0
@@ -172,9 +175,13 @@ def bench(dataset: Dataset, options: BenchOptions, *, progress: Progress = lambd
 
 
 def _loader(dataset: Dataset, options: BenchOptions, threads: int | None) -> Loader:
+    pictures = [] if options.crop is None else [field.name for field in dataset.schema if field.is_image]
+    if options.crop is not None and not pictures:
+        raise ConfigError([f"crop: {dataset!r} has no encoded pictures; leave it out"])
     return dataset.loader(
-        batch_size=options.batch_size, world=World(), shuffle=options.shuffle, normalise=options.normalise, threads=threads
-    )
+        batch_size=options.batch_size, world=World(), shuffle=options.shuffle, normalise=options.normalise, threads=threads,
+        decode={name: RandomResizedCrop(options.crop or 0) for name in pictures},
+    )  # fmt: skip
 
 
 def _some_threads(default: int) -> tuple[int, ...]:
