@@ -37,13 +37,13 @@ def decode_jpeg_into(data: bytes | memoryview, shape: tuple[int, int, int], out:
     return _decode(data, shape, 1, out) is not None
 
 
-def decode_jpeg_reduced(data: bytes | memoryview, shape: tuple[int, int, int], least: tuple[float, float]) -> U8 | None:
-    """A picture of `shape` at 1, 1/2, 1/4 or 1/8 of its size: the least that is no smaller than `least` of its own.
+def decode_jpeg_reduced(data: bytes | memoryview, shape: tuple[int, int, int], least: float) -> U8 | None:
+    """A picture of `shape` at 1, 1/2, 1/4 or 1/8 of its height and width: the least of these that is no smaller than `least`.
 
-    `least` are shares of height and width. The array, (height, width, channels), is the caller's until this thread decodes the
+    The array, (height, width, channels), is the caller's until this thread decodes the
     next one. None where it can't be decoded.
     """
-    by = next((by for by in _REDUCED if by * max(least) <= 1), 1)
+    by = next((by for by in _REDUCED if by * least <= 1), 1)
     size = shape[0] * shape[1] * shape[2]
     kept: U8 | None = getattr(_scratch, "bytes", None)
     if kept is None or len(kept) < size:

@@ -60,7 +60,12 @@ def check_shape(field: Field, shape: tuple[int, ...]) -> None:
 
 def fits_shape(field: Field, shape: tuple[int, ...]) -> bool:
     """Whether `shape` is what `field` declares (None matches any size)."""
-    return len(shape) == len(field.shape) and all(w is None or w == s for w, s in zip(field.shape, shape, strict=True))
+    if len(shape) != len(field.shape):
+        return False
+    for wanted, size in zip(field.shape, shape, strict=True):  # noqa: SIM110 - all() costs thrice as much, for every picture
+        if wanted is not None and wanted != size:
+            return False
+    return True
 
 
 def show_shape(shape: tuple[int | None, ...]) -> str:

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy.typing as npt
 
@@ -18,8 +17,7 @@ Picture = npt.NDArray[Any]
 _REDUCED = (8, 4, 2)
 
 
-@dataclass(frozen=True, kw_only=True)
-class View:
+class View(NamedTuple):
     """A rectangle of a picture, in its pixels, and whether it is mirrored left to right."""
 
     top: int
@@ -41,9 +39,9 @@ def decode_view_into(field: Field, data: bytes | memoryview, view_of: ViewOf, ou
     centres. Raises DecodeError for bytes that are no such picture as `field` declares.
     """
     shape = jpeg_shape(data) if probe_image(data) == "jpeg" and field.dtype == "uint8" else None
-    if shape is not None and fits_shape(field, shape if len(field.shape) > 2 else shape[: 2 if shape[2] == 1 else 3]):
+    if shape is not None and fits_shape(field, shape[:2] if len(field.shape) == 2 and shape[2] == 1 else shape):
         view = view_of(*shape[:2])
-        image = decode_jpeg_reduced(data, shape, (out.shape[0] / view.height, out.shape[1] / view.width))
+        image = decode_jpeg_reduced(data, shape, max(out.shape[0] / view.height, out.shape[1] / view.width))
         if image is not None:
             _place(image, _scaled(view, shape, image.shape), out)
             return
@@ -67,14 +65,14 @@ def _scaled_range(first: int, count: int, size: int, reduced: int) -> tuple[int,
 
 def _place(image: Picture, view: View, out: Picture) -> None:
     part = image[view.top : view.top + view.height, view.left : view.left + view.width]
-    part, out = (each[:, :, 0] if each.ndim > 2 and each.shape[2] == 1 else each for each in (part, out))
-    if part.shape[:2] == out.shape[:2]:
-        if view.mirrored:
-            opencv().flip(part, 1, dst=out)
-        else:
-            out[...] = part
+    if part.shape == out.shape and not view.mirrored:
+        out[...] = part
         return
+    part, out = (each[:, :, 0] if each.ndim > 2 and each.shape[2] == 1 else each for each in (part, out))
     cv2 = opencv()
+    if part.shape == out.shape:
+        cv2.flip(part, 1, dst=out)
+        return
     for by in _REDUCED:
         height, width = part.shape[0] // by, part.shape[1] // by
         if height >= out.shape[0] and width >= out.shape[1]:

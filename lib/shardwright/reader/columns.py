@@ -12,6 +12,7 @@ from shardwright.errors import CorruptError, SchemaError
 from shardwright.format import layout
 from shardwright.format.batch import mask_name
 from shardwright.reader.ahead import VALUES, Units
+from shardwright.reader.buffers import NEW, Buffers
 from shardwright.reader.cache import CACHE_BYTES, CacheCounts, RecentlyUsed
 from shardwright.reader.catalog import Catalog, RowGroups
 from shardwright.reader.compressed import CompressedColumn
@@ -41,10 +42,11 @@ class OpenColumn(Protocol):
     def fetch(self, located: I64, held: HeldRanges | None) -> Any:
         """The stored values; of remote parts from the ranges that are `held`, or brought there."""
 
-    def steps(self, fetched: Any, batch: Batch, finish: Finish) -> list[Step]:
+    def steps(self, fetched: Any, batch: Batch, finish: Finish, buffers: Buffers) -> list[Step]:
         """What makes the arrays that `batch` gets from this column; their names are there at once, in their order.
 
-        What `finish` says is done on the way. Steps raise DecodeError for a value that is not what the schema declares.
+        What `finish` says is done on the way; `buffers` have the memory. Steps raise DecodeError for a value that is not what
+        the schema declares.
         """
 
 
@@ -97,13 +99,13 @@ class Columns:
             held.ask(needed, np.zeros(len(needed.files), np.int64))
             return self.fetch(located, held)
 
-    def steps(self, fetched: Sequence[Any], finish: Mapping[str, Finish]) -> tuple[Batch, list[Step]]:
+    def steps(self, fetched: Sequence[Any], finish: Mapping[str, Finish], buffers: Buffers = NEW) -> tuple[Batch, list[Step]]:
         """The batch, and what is to be done until its arrays are made."""
         batch: Batch = {}
         steps = [
             step
             for name, column, values in zip(self._names, self._columns, fetched, strict=True)
-            for step in column.steps(values, batch, finish.get(name, AS_STORED))
+            for step in column.steps(values, batch, finish.get(name, AS_STORED), buffers)
         ]
         return batch, steps
 

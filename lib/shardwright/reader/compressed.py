@@ -15,6 +15,7 @@ from shardwright.format.batch import is_masked, mask_name, to_arrays, to_numpy
 from shardwright.format.layout import PAD, Column
 from shardwright.hashing.sample_key import fixed_bytes
 from shardwright.reader.ahead import Units
+from shardwright.reader.buffers import Buffers
 from shardwright.reader.cache import RecentlyUsed
 from shardwright.reader.catalog import Catalog
 from shardwright.reader.files import VersionFiles
@@ -60,7 +61,7 @@ class CompressedColumn:
         back[by_group] = np.arange(len(located))
         return pa.concat_arrays(chunks).take(pa.array(back))
 
-    def steps(self, fetched: pa.Array, batch: dict[str, npt.NDArray[Any]], finish: Finish) -> list[Step]:
+    def steps(self, fetched: pa.Array, batch: dict[str, npt.NDArray[Any]], finish: Finish, buffers: Buffers) -> list[Step]:  # noqa: ARG002 - the protocol's
         """One step: what `decode_stored` makes of the values."""
         batch[self._column.name] = np.empty(0)
         if self._field is not None and is_masked(self._field):

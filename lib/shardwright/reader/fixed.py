@@ -11,6 +11,7 @@ import numpy.typing as npt
 from shardwright.codecs import decode_block
 from shardwright.format.layout import Column
 from shardwright.reader.ahead import Units
+from shardwright.reader.buffers import Buffers
 from shardwright.reader.catalog import Extents
 from shardwright.reader.files import VersionFiles
 from shardwright.reader.finishing import Finish
@@ -62,14 +63,16 @@ class Values:
         values = data.view(self._stored).reshape(len(data), *self._shape)
         return values if self._stored == self._dtype else values.astype(self._dtype)
 
-    def steps(self, fetched: npt.NDArray[Any], batch: dict[str, npt.NDArray[Any]], finish: Finish) -> list[Step]:
+    def steps(
+        self, fetched: npt.NDArray[Any], batch: dict[str, npt.NDArray[Any]], finish: Finish, buffers: Buffers
+    ) -> list[Step]:
         """What puts the values, normalised or not, into `batch`; a few rows at a time, so that they stay in the cache."""
         normalise = finish.normalise
         if normalise is None and self.plain:
             batch[self._name] = self(fetched)
             return []
         dtype = self._dtype.newbyteorder("=") if normalise is None else normalise.dtype
-        batch[self._name] = out = np.empty((len(fetched), *self._shape), dtype)
+        batch[self._name] = out = buffers.empty(self._name, (len(fetched), *self._shape), dtype)
         rows = max(1, _CACHED_BYTES * len(out) // max(out.nbytes, 1))
         return [
             functools.partial(self._fill, fetched, out, slice(row, row + rows), normalise) for row in range(0, len(out), rows)

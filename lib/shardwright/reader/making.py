@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import logging
 import sys
 import time
@@ -18,6 +19,7 @@ from shardwright.errors import DecodeError, ShardwrightError
 from shardwright.format.layout import PAD
 from shardwright.order import Batches, Plan
 from shardwright.reader.ahead import Memory, made_ahead, read_ahead
+from shardwright.reader.buffers import Buffers
 from shardwright.reader.columns import Batch
 from shardwright.reader.damage import damaged_rows, named_damage
 from shardwright.reader.finishing import Finishing
@@ -116,6 +118,11 @@ class Making:
             for draw, rows in self._located(0, held):
                 yield self.source.columns.fetch([places[rows] for places in draw.located], held)
 
+    @functools.cached_property
+    def _buffers(self) -> Buffers:
+        """Those of this iteration: an earlier one may still have a thread that fills its own."""
+        return Buffers(made_ahead(self.options.memory_limit_bytes))
+
     def _hold(self, wanted: Callable[[], bool] | None) -> AbstractContextManager[HeldRanges | None]:
         """What is fetched ahead of remote parts."""
         if self.memory is None:
@@ -175,7 +182,8 @@ class Making:
         except (ShardwrightError, OSError) as error:
             return MadeBatch(draw=draw, rows=rows, batch={}, error=error)
         seconds["fetch"] += (begun := time.perf_counter()) - began
-        batch, steps = columns.steps(fetched, self.finishing.of(self.epoch, draw.positions[rows], draw.indexes[rows]))
+        finish = self.finishing.of(self.epoch, draw.positions[rows], draw.indexes[rows])
+        batch, steps = columns.steps(fetched, finish, self._buffers)
         running = work.run(steps)
         seconds["decode_wait"] += time.perf_counter() - begun
         return MadeBatch(draw=draw, rows=rows, batch=batch, running=running)

@@ -13,6 +13,7 @@ from shardwright.codecs import decode_value, decode_value_into, npy_header
 from shardwright.codecs.view import decode_view_into
 from shardwright.errors import CorruptError
 from shardwright.reader.ahead import Units
+from shardwright.reader.buffers import Buffers
 from shardwright.reader.cache import RecentlyUsed
 from shardwright.reader.catalog import Catalog
 from shardwright.reader.files import VersionFiles
@@ -66,14 +67,16 @@ class RangesColumn:
                 out[row] = whole[start:stop]
         return out
 
-    def steps(self, fetched: list[memoryview], batch: dict[str, npt.NDArray[Any]], finish: Finish) -> list[Step]:
+    def steps(
+        self, fetched: list[memoryview], batch: dict[str, npt.NDArray[Any]], finish: Finish, buffers: Buffers
+    ) -> list[Step]:
         """One array where all values have one shape in the batch, else an object array of arrays."""
         field, shape = self._field, finish.shape(self._field)
         if None in shape:
             out = np.empty(len(fetched), object)
         else:
             dtype = field.numpy_dtype if finish.normalise is None else finish.normalise.dtype
-            out = np.empty((len(fetched), *(size or 0 for size in shape)), dtype)
+            out = buffers.empty(field.name, (len(fetched), *(size or 0 for size in shape)), dtype)
         batch[field.name] = out
         rows = max(1, len(out) // _STEPS)
         return [functools.partial(self._fill, fetched, out, range(n, min(n + rows, len(out))), finish)

@@ -1,0 +1,45 @@
+"""Memory of batches that nobody holds any more, for batches to come: new memory costs the kernel as much as filling it does."""
+
+from __future__ import annotations
+
+import sys
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+Array = npt.NDArray[Any]
+
+_LEAST = 2
+"""So many arrays are kept of each column, however large: one is with the trainer while the next is made."""
+_ONLY_HERE = 3
+"""References to an array that is in the list alone: the list's, the loop's, and that of who counts."""
+_COUNTED = getattr(sys, "_is_gil_enabled", lambda: True)()
+"""Whether a count of references is one: without the global lock it is spread over threads."""
+
+
+class Buffers:
+    """Gives out arrays, at most `limit` bytes of which are remembered and given out again once nobody refers to them.
+
+    Views, tensors and exported buffers refer to their array, so what somebody still looks at stays as it is. For one thread.
+    """
+
+    def __init__(self, limit: int) -> None:
+        self._limit, self._bytes = limit, 0
+        self._kept: dict[str, list[Array]] = {}
+
+    def empty(self, name: str, shape: tuple[int, ...], dtype: npt.DTypeLike) -> Array:
+        """An array for column `name`, which holds anything."""
+        kept = self._kept.setdefault(name, [])
+        for array in kept:
+            if array.shape == shape and array.dtype == dtype and sys.getrefcount(array) == _ONLY_HERE:
+                return array
+        new = np.empty(shape, dtype)
+        if _COUNTED and self._limit and (len(kept) < _LEAST or self._bytes + new.nbytes <= self._limit):
+            kept.append(new)
+            self._bytes += new.nbytes
+        return new
+
+
+NEW = Buffers(0)
+"""Always new arrays."""
