@@ -10,8 +10,8 @@ import numpy.typing as npt
 
 Array = npt.NDArray[Any]
 
-_LEAST = 2
-"""So many arrays are kept of each column, however large: one is with the trainer while the next is made."""
+_BESIDE = 4
+"""So many arrays of a size are in use beside those that wait for the trainer: one or two are with it, two are being made."""
 _ONLY_HERE = 3
 """References to an array that is in the list alone: the list's, the loop's, and that of who counts."""
 _COUNTED = getattr(sys, "_is_gil_enabled", lambda: True)()
@@ -19,7 +19,9 @@ _COUNTED = getattr(sys, "_is_gil_enabled", lambda: True)()
 
 
 class Buffers:
-    """Gives out arrays, at most `limit` bytes of which are remembered and given out again once nobody refers to them.
+    """Gives out arrays, and gives them out again once nobody refers to them.
+
+    As many are remembered as are in use at a time: `limit` bytes, and a few beside.
 
     Views, tensors and exported buffers refer to their array, so what somebody still looks at stays as it is. For one thread.
     """
@@ -35,10 +37,16 @@ class Buffers:
             if array.shape == shape and array.dtype == dtype and sys.getrefcount(array) == _ONLY_HERE:
                 return array
         new = np.empty(shape, dtype)
-        if _COUNTED and self._limit and (len(kept) < _LEAST or self._bytes + new.nbytes <= self._limit):
+        if _COUNTED and self._limit and self._bytes < self._limit + _BESIDE * new.nbytes:
             kept.append(new)
             self._bytes += new.nbytes
         return new
+
+    def trim(self) -> None:
+        """Forget what is more than `limit`: for the time until it is needed again."""
+        for kept in self._kept.values():
+            while kept and self._bytes > self._limit:
+                self._bytes -= kept.pop().nbytes
 
 
 NEW = Buffers(0)

@@ -17,8 +17,9 @@ import pyarrow as pa
 from shardwright.errors import StateError, WorldError
 from shardwright.order import Batches, EpochOrder, LoaderState, World
 from shardwright.order.sampling import describe_sampling
-from shardwright.reader.ahead import Memory, share_memory, stored_bytes
+from shardwright.reader.ahead import Memory, made_ahead, share_memory, stored_bytes
 from shardwright.reader.arrow import arrow_table
+from shardwright.reader.buffers import Buffers
 from shardwright.reader.columns import Batch
 from shardwright.reader.finishing import Finishing, check_geometry
 from shardwright.reader.making import Making
@@ -57,6 +58,7 @@ class Loader(Iterable[Batch]):
         elif options.shuffle == "window" and (order_by := dataset.manifest.content.plan.order_by):
             _warn_of_window(self._plan.content_id, order_by)
         self._position = (0, 0)
+        self._buffers = self._new_buffers()
         self._meter = Meter()
         self._normalising = normalising(dataset, options.normalise)
         check_geometry(dataset.schema, options.decode)
@@ -124,7 +126,7 @@ class Loader(Iterable[Batch]):
         """
         self._source = self._source.settled(self._served())
         epoch, consumed = self._position
-        return self._making(epoch, self._batches(consumed)).fetched()
+        return self._making(epoch, self._batches(consumed), self._new_buffers()).fetched()
 
     def as_arrow(self) -> Iterator[pa.Table]:
         """What iterating gives, as Arrow tables: see `shardwright.reader.arrow`."""
@@ -199,7 +201,11 @@ class Loader(Iterable[Batch]):
         batches, meter = dataclasses.replace(self._batches(consumed), first=first, step=step), self._meter
         self._source = self._source.settled(self._served())
         meter.follow(self._source.columns.cache_counts)
-        with self._making(epoch, batches).by(self._threads) as making:
+        buffers, self._buffers = (
+            self._buffers,
+            self._new_buffers(),
+        )  # of an iteration that was left, a thread may still fill its own
+        with self._making(epoch, batches, buffers).by(self._threads) as making:
             for number, made in enumerate(making):
                 if self._position != position:
                     raise RuntimeError("this loader was iterated elsewhere, or its state was changed, during the iteration")
@@ -211,6 +217,8 @@ class Loader(Iterable[Batch]):
                 yield made.batch
                 asked = time.perf_counter()
                 meter.seconds["step"] += asked - given
+        buffers.trim()
+        self._buffers = buffers
         if not len(batches):  # fewer samples than ranks were left
             meter.dropped += batches.dropped
             self._position = epoch + 1, 0
@@ -222,10 +230,14 @@ class Loader(Iterable[Batch]):
             return 0
         return default_threads(-(-options.world.size // options.world.nodes))
 
-    def _making(self, epoch: int, batches: Batches) -> Making:
+    def _new_buffers(self) -> Buffers:
+        return Buffers(made_ahead(self.options.memory_limit_bytes))
+
+    def _making(self, epoch: int, batches: Batches, buffers: Buffers) -> Making:
         return Making(
             source=self._source, plan=self._plan, epoch=epoch, batches=batches, indexes=functools.partial(self._indexes, epoch),
-            options=self.options, finishing=self._finishing, metrics=self._meter,
+            options=self.options, finishing=self._finishing, buffers=buffers,
+            metrics=self._meter,
             memory=None if self._source.columns.files.local else self._memory,
         )  # fmt: skip
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import logging
 import sys
 import time
@@ -88,6 +87,7 @@ class Making:
     indexes: Callable[[I64], I64]
     options: LoaderOptions
     finishing: Finishing
+    buffers: Buffers
     memory: Memory | None
     """None where nothing is fetched ahead, since all parts are mapped."""
     metrics: Meter
@@ -117,11 +117,6 @@ class Making:
         with self._hold(None) as held:
             for draw, rows in self._located(0, held):
                 yield self.source.columns.fetch([places[rows] for places in draw.located], held)
-
-    @functools.cached_property
-    def _buffers(self) -> Buffers:
-        """Those of this iteration: an earlier one may still have a thread that fills its own."""
-        return Buffers(made_ahead(self.options.memory_limit_bytes))
 
     def _hold(self, wanted: Callable[[], bool] | None) -> AbstractContextManager[HeldRanges | None]:
         """What is fetched ahead of remote parts."""
@@ -183,7 +178,7 @@ class Making:
             return MadeBatch(draw=draw, rows=rows, batch={}, error=error)
         seconds["fetch"] += (begun := time.perf_counter()) - began
         finish = self.finishing.of(self.epoch, draw.positions[rows], draw.indexes[rows])
-        batch, steps = columns.steps(fetched, finish, self._buffers)
+        batch, steps = columns.steps(fetched, finish, self.buffers)
         running = work.run(steps)
         seconds["decode_wait"] += time.perf_counter() - begun
         return MadeBatch(draw=draw, rows=rows, batch=batch, running=running)
