@@ -40,8 +40,8 @@ ARRAY_3K = Kind(name="array-3k", content="array", samples=32_768, shape=(32, 32,
 ARRAY_12K = Kind(name="array-12k", content="array", samples=20_480, shape=(64, 64, 3))
 PICTURE_256 = Kind(name="jpeg-256", content="picture", samples=2_048, shape=(256, 256, 3))
 PICTURE_500 = Kind(name="jpeg-500", content="picture", samples=1_024, shape=(500, 500, 3))
-TABLE_64 = Kind(name="table-64", content="table", samples=262_144, shape=(64,), batch=8192)
-TABLE_300 = Kind(name="table-300", content="table", samples=65_536, shape=(300,), batch=8192)
+TABLE_64 = Kind(name="table-64", content="table", samples=65_536, shape=(64,), batch=8192)
+TABLE_300 = Kind(name="table-300", content="table", samples=32_768, shape=(300,), batch=8192)
 
 
 @dataclass(frozen=True)
