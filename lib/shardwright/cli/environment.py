@@ -31,11 +31,14 @@ PACKAGES = {
 """Lowest version of each package that is always needed."""
 EXTRAS = {
     "spark": {"pandas": "2.2", "pyspark": "4.1"},
-    "images": {"imagecodecs": "2025.3.30"},
+    "images": {"imagecodecs": "2025.3.30", "opencv-python-headless": "4.10", "simplejpeg": "1.8"},
     "pandas": {"pandas": "2.2"},
     "avro": {"fastavro": "1.9"},
     "hdfs": {"hdfs-native": "0.14.7", "requests": "2.32"},
     "tfrecord": {"crc32c": "2.3", "protobuf": "5.26"},
+    "http": {"aiohttp": "3.10"},
+    "s3": {"s3fs": "2024.6"},
+    "metrics": {"prometheus-client": "0.21"},
     "torch": {"torch": "2.4"},
     "tensorflow": {"tensorflow": "2.18"},
     "jax": {"jax": "0.5.3"},
