@@ -201,10 +201,8 @@ class Loader(Iterable[Batch]):
         batches, meter = dataclasses.replace(self._batches(consumed), first=first, step=step), self._meter
         self._source = self._source.settled(self._served())
         meter.follow(self._source.columns.cache_counts)
-        buffers, self._buffers = (
-            self._buffers,
-            self._new_buffers(),
-        )  # of an iteration that was left, a thread may still fill its own
+        # an iteration that is left keeps its own: a thread may still fill them
+        buffers, self._buffers = self._buffers, self._new_buffers()
         with self._making(epoch, batches, buffers).by(self._threads) as making:
             for number, made in enumerate(making):
                 if self._position != position:
