@@ -14,8 +14,9 @@ import numpy as np
 
 import shardwright as sw
 from shardwright.reader.making import MadeBatch
+from shardwright.schema import Field, Schema
 from tests.conftest import ROOT
-from tests.datasets import digits, publish
+from tests.datasets import publish
 
 LIBRARY = str(ROOT / "lib/shardwright")
 MOST_FUNCTIONS_DEEP = 6
@@ -92,12 +93,14 @@ def lines(tree: dict[str, Any], indent: str) -> Iterator[str]:
 
 
 def test_a_batch_from_file_to_trainer(tmp_path: Path) -> None:
-    publish(tmp_path / "d", {"train": digits(200)})
-    batches = iter(sw.open_dataset(tmp_path / "d").loader(batch_size=32, world=sw.World()))
+    pictures = np.random.default_rng(0).integers(0, 256, (64, 128, 128, 3), np.uint8)  # large ones: a batch is made by itself
+    schema = Schema(fields=(Field(name="image", dtype="uint8", shape=(128, 128, 3)), Field(name="label", dtype="int64")))
+    publish(tmp_path / "d", {"train": {"image": pictures, "label": np.arange(64)}}, schema)
+    batches = iter(sw.open_dataset(tmp_path / "d").loader(batch_size=24, world=sw.World()))
     next(batches)  # works out the order of those that follow, and maps the parts
     with Trace() as trace:
         batch = next(batches)
-    stacks = trace.of(batch)
+    stacks = trace.of({"image": batch["image"]})
     told = shown(stacks)
     assert trace.threads == {threading.current_thread().name}, "nothing is handed to another thread"
     copying = stacks[0]

@@ -75,6 +75,11 @@ def made_ahead(limit: int) -> int:
     return limit // 8
 
 
+def taken_at_once(limit: int) -> int:
+    """Bytes of small local values that are taken for many batches at a time, of `limit` in all."""
+    return limit // 16
+
+
 def share_memory(
     limit: int, catalog: Catalog, plan: Plan, world: World, *, batch_size: int, sample_bytes: float, gap: int, whole: bool
 ) -> Memory:

@@ -39,7 +39,7 @@ class BenchOptions:
     crop: int | None = None
     """Encoded pictures are read as `RandomResizedCrop` of so many pixels; None: whole."""
     threads: tuple[int, ...] = ()
-    """Those to compare; none: 1, 2, 4, 8 and what is the default here."""
+    """Those to compare; none: 0, 1, 2, 4, 8 and what is the default here."""
     seconds: float = 3.0
     """Of each measurement."""
     step_seconds: float | None = None
@@ -161,9 +161,10 @@ def bench(dataset: Dataset, options: BenchOptions, *, progress: Progress = lambd
     loader = _loader(dataset, options, None)
     threads = tuple(sorted(set(options.threads))) or _some_threads(loader.threads)
     progress("storage, the first time", 0, total := len(threads) + 2)
-    batches, first = _storage(loader, loader.stored(), options.seconds)
+    pieces, first = _storage(loader, loader.stored(), options.seconds)
     progress("storage, again", 1, total)
-    _, again = _storage(loader, _over_and_over(loader, loader.stored, batches), options.seconds)
+    _, again = _storage(loader, _over_and_over(loader, loader.stored, pieces), options.seconds)
+    batches = -(-first.samples // options.batch_size)
     measured: list[Measured] = []
     for number in threads:
         progress(f"threads={number}", len(measured) + 2, total)
@@ -185,23 +186,23 @@ def _loader(dataset: Dataset, options: BenchOptions, threads: int | None) -> Loa
 
 
 def _some_threads(default: int) -> tuple[int, ...]:
-    """Where a batch is no more than one gather, more than one has nothing to do."""
+    """Where a batch is no more than one gather, more than one has nothing to do; where it is little more, one costs more."""
     most = default_threads(1)
-    return (0, 1) if default == 0 else tuple(sorted({number for number in (1, 2, 4, 8, default, most) if number <= most}))
+    return (0, 1) if default == 0 else tuple(sorted({number for number in (0, 1, 2, 4, 8, default, most) if number <= most}))
 
 
 def _storage(loader: Loader, stored: Generator[list[Any]], seconds: float) -> tuple[int, Speed]:
-    """How many batches were read in so many seconds, or at all, and how fast; the time for the order is left out."""
-    batches = samples = nbytes = 0
+    """In how many pieces samples were read in so many seconds, or all, and how fast; the time for the order is left out."""
+    pieces = samples = nbytes = 0
     began, ordering = time.perf_counter(), loader.metrics().seconds["order"]
     with closing(stored):
         for values in stored:
-            batches, samples = batches + 1, samples + len(values[0])
+            pieces, samples = pieces + 1, samples + len(values[0])
             nbytes += sum(map(_touch, values))
             if time.perf_counter() - began >= seconds:
                 break
     spent = time.perf_counter() - began - (loader.metrics().seconds["order"] - ordering)
-    return batches, Speed(samples=samples, bytes=nbytes, seconds=spent)
+    return pieces, Speed(samples=samples, bytes=nbytes, seconds=spent)
 
 
 def _touch(values: Any) -> int:
@@ -225,9 +226,9 @@ def _measure(loader: Loader, options: BenchOptions, batches: int) -> Measured:
     )
 
 
-def _over_and_over(loader: Loader, begin: Callable[[], Iterator[Any]], batches: int) -> Generator[Any]:
-    """The first `batches` batches of what `begin` gives, endlessly."""
+def _over_and_over(loader: Loader, begin: Callable[[], Iterator[Any]], count: int) -> Generator[Any]:
+    """The first `count` of what `begin` gives, endlessly."""
     start = loader.state_dict()
     while True:
         loader.load_state_dict(start)
-        yield from itertools.islice(begin(), batches)
+        yield from itertools.islice(begin(), count)

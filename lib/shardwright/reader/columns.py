@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Mapping, Sequence
 from typing import Any, Protocol, cast
 
@@ -10,18 +11,19 @@ import numpy.typing as npt
 
 from shardwright.errors import CorruptError, SchemaError
 from shardwright.format import layout
-from shardwright.format.batch import mask_name
+from shardwright.format.batch import is_masked, mask_name
+from shardwright.format.layout import Column
 from shardwright.reader.ahead import VALUES, Units
 from shardwright.reader.buffers import NEW, Buffers
 from shardwright.reader.cache import CACHE_BYTES, CacheCounts, RecentlyUsed
-from shardwright.reader.catalog import Catalog, RowGroups
-from shardwright.reader.compressed import CompressedColumn
+from shardwright.reader.catalog import Catalog, Extents, RowGroups
+from shardwright.reader.compressed import CompressedColumns
 from shardwright.reader.files import VersionFiles
 from shardwright.reader.finishing import AS_STORED, Finish
-from shardwright.reader.fixed import LocalFixedColumn, RemoteFixedColumn
+from shardwright.reader.fixed import LocalFixedColumn, LocalNumbers, Places, RemoteFixedColumn, Values
 from shardwright.reader.ranges import RangesColumn
 from shardwright.reader.threads import Step
-from shardwright.schema import Schema
+from shardwright.schema import Field, Schema
 from shardwright.storage.readahead import HeldRanges, Spans
 
 I64 = npt.NDArray[np.int64]
@@ -29,31 +31,53 @@ Batch = dict[str, npt.NDArray[Any]]
 HIDDEN = (layout.KEY, layout.PAD)
 """Columns that come only when asked for by name."""
 _NUMBER_BYTES = 16
-_AT_ONCE_BYTES = 64
-"""Numbers of so many bytes a sample are fetched for many batches at a time: a loader's 65,536 samples are 4 MiB."""
 
 
-class OpenColumn(Protocol):
-    """One column. Its three steps are apart so that each is done for as many samples at once as pays, and timed by itself."""
+class ColumnValues(Protocol):
+    """Makes the arrays of one column."""
 
-    def locate(self, indexes: I64, row_groups: I64) -> I64:
-        """What `fetch` needs to know of each sample, given its index and row group: an array of length n."""
-
-    def fetch(self, located: I64, held: HeldRanges | None) -> Any:
-        """The stored values; of remote parts from the ranges that are `held`, or brought there."""
+    name: str
 
     def steps(self, fetched: Any, batch: Batch, finish: Finish, buffers: Buffers) -> list[Step]:
-        """What makes the arrays that `batch` gets from this column; their names are there at once, in their order.
+        """What makes the arrays that `batch` gets from this column, of its stored values.
 
         What `finish` says is done on the way; `buffers` have the memory. Steps raise DecodeError for a value that is not what
         the schema declares.
         """
 
 
-class RemoteColumn(OpenColumn, Protocol):
-    """A column of remote parts."""
+class Located(Protocol):
+    """What is known of n samples."""
 
-    def needs(self, located: I64, units: Units) -> Spans:
+    def __getitem__(self, rows: slice, /) -> Any:
+        """Of some of them."""
+
+
+class OpenColumns(Protocol):
+    """A column, or several that are read together.
+
+    Its steps are apart so that each is done for as many samples at once as pays, and timed by itself.
+    """
+
+    @property
+    def values(self) -> Sequence[ColumnValues]:
+        """What makes the arrays of each."""
+
+    @property
+    def sample_bytes(self) -> int:
+        """How many are read for each sample that is located."""
+
+    def locate(self, indexes: I64, row_groups: I64) -> Located:
+        """What `fetch` needs to know of each sample, given its index and row group."""
+
+    def fetch(self, located: Any, held: HeldRanges | None) -> list[Any]:
+        """The stored values of each column; of remote parts from the ranges that are `held`, or brought there."""
+
+
+class RemoteColumns(OpenColumns, Protocol):
+    """Columns of remote parts."""
+
+    def needs(self, located: Any, units: Units) -> Spans:
         """The bytes to fetch for each value, which may be for others too."""
 
 
@@ -61,51 +85,59 @@ class Columns:
     """Several columns, read together."""
 
     def __init__(
-        self, columns: Mapping[str, OpenColumn], row_groups: RowGroups, files: VersionFiles, counts: CacheCounts
-    ) -> None:
-        self._names, self._columns = tuple(columns), tuple(columns.values())
+        self, schema: Schema, names: Sequence[str], opened: Sequence[OpenColumns], row_groups: RowGroups, files: VersionFiles,
+        counts: CacheCounts,
+    ) -> None:  # fmt: skip
+        self._opened = tuple(opened)
+        self._values = [values for each in opened for values in each.values]
         self._row_groups = row_groups
+        arrays = ((name, mask_name(name)) if name not in HIDDEN and is_masked(schema[name]) else (name,) for name in names)
+        self._empty = dict.fromkeys(itertools.chain.from_iterable(arrays), np.empty(0))
         self.files = files
         self.cache_counts = counts
         """Of row groups of compressed columns."""
+        self.sample_bytes = sum(each.sample_bytes for each in opened)
+        """How many are read for each sample that is located."""
 
     @property
-    def gathered(self) -> bool:
-        """Whether all values are fetched by one gather a column, and need no decoding."""
-        return all(isinstance(column, LocalFixedColumn) and column.plain for column in self._columns)
+    def gathered_bytes(self) -> int | None:
+        """Of a sample, where values are stored as they are, and all `fetch` does is to gather those of some size."""
+        if not all(isinstance(each, LocalNumbers | LocalFixedColumn) and each.plain for each in self._opened):
+            return None
+        return self.sample_bytes + sum(each.value_bytes for each in self._opened if isinstance(each, LocalFixedColumn))
 
-    def locate(self, indexes: I64) -> list[I64]:
-        """Of each column, where the samples `indexes` (int64, shape (n,)) lie: arrays of length n, to be sliced."""
+    def locate(self, indexes: I64) -> list[Located]:
+        """Where the samples `indexes` (int64, shape (n,)) lie, to be sliced; local values of few bytes are read."""
         row_groups = self._row_groups.find(indexes)
-        return [column.locate(indexes, row_groups) for column in self._columns]
+        return [each.locate(indexes, row_groups) for each in self._opened]
 
-    def needs(self, located: Sequence[I64], units: Units, limit: int) -> Spans:
+    def needs(self, located: Sequence[Located], units: Units, limit: int) -> Spans:
         """The bytes of remote parts that `fetch` takes these values from.
 
         Where they are more than `limit`, those of compressed columns are left out: these can be read one row group at a time.
         """
-        columns = [cast(RemoteColumn, column) for column in self._columns]
-        spans = [column.needs(places, units) for column, places in zip(columns, located, strict=True)]
+        opened = [cast(RemoteColumns, each) for each in self._opened]
+        spans = [each.needs(places, units) for each, places in zip(opened, located, strict=True)]
         if sum(span.bytes for span in spans) > limit:
-            spans = [found for found, column in zip(spans, columns, strict=True) if not isinstance(column, CompressedColumn)]
+            spans = [found for found, each in zip(spans, opened, strict=True) if not isinstance(each, CompressedColumns)]
         return Spans.join(spans)
 
-    def fetch(self, located: Sequence[I64], held: HeldRanges | None = None) -> list[Any]:
-        """The stored values, one entry per column; of remote parts from what is `held`, or for this once."""
+    def fetch(self, located: Sequence[Located], held: HeldRanges | None = None) -> list[Any]:
+        """The stored values, one entry a column; of remote parts from what is `held`, or for this once."""
         if held is not None or self.files.local:
-            return [column.fetch(places, held) for column, places in zip(self._columns, located, strict=True)]
+            return [values for each, places in zip(self._opened, located, strict=True) for values in each.fetch(places, held)]
         with self.files.hold(CACHE_BYTES) as held:
             needed = self.needs(located, VALUES, CACHE_BYTES)
             held.ask(needed, np.zeros(len(needed.files), np.int64))
             return self.fetch(located, held)
 
     def steps(self, fetched: Sequence[Any], finish: Mapping[str, Finish], buffers: Buffers = NEW) -> tuple[Batch, list[Step]]:
-        """The batch, and what is to be done until its arrays are made."""
-        batch: Batch = {}
+        """The batch, with all its names, and what is to be done until its arrays are made."""
+        batch: Batch = dict(self._empty)
         steps = [
             step
-            for name, column, values in zip(self._names, self._columns, fetched, strict=True)
-            for step in column.steps(values, batch, finish.get(name, AS_STORED), buffers)
+            for column, values in zip(self._values, fetched, strict=True)
+            for step in column.steps(values, batch, finish.get(column.name, AS_STORED), buffers)
         ]
         return batch, steps
 
@@ -125,34 +157,42 @@ def open_columns(
     Raises CorruptError when the index does not fit the schema.
     """
     cache = RecentlyUsed(cache_bytes)
-    strides = {name: catalog.extents[name].stride for name in names if name in catalog.extents}
-    numbers = {name: stride for name, stride in strides.items() if 0 < stride <= _NUMBER_BYTES}
-    at_once = set(numbers) if sum(numbers.values()) <= _AT_ONCE_BYTES else set()
-    columns = {name: _open_column(catalog, schema, name, files, cache, at_once=name in at_once) for name in names}
-    return Columns(columns, catalog.row_groups, files, cache.row_groups)
+    opened: list[OpenColumns] = []
+    numbers: list[tuple[Values, Places]] = []
+    compressed: dict[str, tuple[Column, Field | None]] = {}
+    for name in names:
+        field = None if name in HIDDEN else schema[name]
+        column, extents = _column(catalog, name, field, files)
+        if extents is None or column.kind == "compressed":
+            compressed[name] = column, field
+        elif column.kind == "ranges":
+            assert field is not None
+            opened.append(RangesColumn(field, catalog, files, cache))
+        elif not files.local:
+            opened.append(RemoteFixedColumn(Values(column, field), column, extents))
+        elif column.stride <= _NUMBER_BYTES:
+            numbers.append((Values(column, field), Places(column, extents, files)))
+        else:
+            opened.append(LocalFixedColumn(Values(column, field), Places(column, extents, files)))
+    if numbers:
+        opened.append(LocalNumbers(numbers, catalog.row_groups))
+    if compressed:
+        opened.append(CompressedColumns(compressed, catalog, files, cache))
+    return Columns(schema, names, opened, catalog.row_groups, files, cache.row_groups)
 
 
-def _open_column(
-    catalog: Catalog, schema: Schema, name: str, files: VersionFiles, cache: RecentlyUsed, *, at_once: bool
-) -> OpenColumn:
-    field = None if name in HIDDEN else schema[name]
+def _column(catalog: Catalog, name: str, field: Field | None, files: VersionFiles) -> tuple[Column, Extents | None]:
+    """How a column is stored, and the stretches that hold it, if it is not compressed."""
     extents = catalog.extents.get(name)
     if field is None:
         column = layout.KEY_COLUMN if name == layout.KEY else layout.PAD_COLUMN
     else:
         column = layout.column(field, compressed=extents is None)
-    if extents is None or column.kind == "compressed":
-        return CompressedColumn(column, field, catalog, files, cache)
-    if column.kind == "ranges":
-        assert field is not None
-        return RangesColumn(field, catalog, files, cache)
-    if column.stride != extents.stride:
+    if extents is not None and column.kind == "fixed" and column.stride != extents.stride:
         raise CorruptError(
             f"{files.path(layout.INDEX)}: values of {name!r} lie {extents.stride} bytes apart, the schema says {column.stride}"
         )
-    if files.local:
-        return LocalFixedColumn(column, field, extents, files, at_once=at_once)
-    return RemoteFixedColumn(column, field, extents, files)
+    return column, extents
 
 
 def check_names(schema: Schema, columns: Sequence[str] | None, *, padded: bool) -> tuple[str, ...]:

@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from shardwright.errors import DecodeError
-from shardwright.reader.columns import Batch
+from shardwright.reader.columns import Batch, Located
 
 if TYPE_CHECKING:
     from shardwright.reader.dataset import Source
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 I64 = npt.NDArray[np.int64]
 
 
-def read_located(source: Source, indexes: I64, located: Sequence[I64]) -> Batch:
+def read_located(source: Source, indexes: I64, located: Sequence[Located]) -> Batch:
     """The samples `indexes`, located before. Raises DecodeError that names part and sample."""
     with named_damage(source, indexes):
         return source.columns.decode(source.columns.fetch(located))

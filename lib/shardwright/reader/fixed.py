@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import functools
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import pyarrow as pa
 
 from shardwright.codecs import decode_block
 from shardwright.format.layout import Column
 from shardwright.reader.ahead import Units
 from shardwright.reader.buffers import Buffers
-from shardwright.reader.catalog import Extents
+from shardwright.reader.catalog import Extents, RowGroups
 from shardwright.reader.files import VersionFiles
 from shardwright.reader.finishing import Finish
+from shardwright.reader.grouped import ByRowGroup, Taken, take_rows
 from shardwright.reader.threads import Step
 from shardwright.schema import Field
 from shardwright.storage.readahead import HeldRanges, Spans
@@ -31,6 +34,9 @@ _TOUCH_BYTES = 512
 _SMALL_BYTES = 512
 """Up to here a request for a value costs many times what its bytes do."""
 _UNMAPPED = np.int64(-(2**63))
+_MANY_COLUMNS = 4
+_MANY_SAMPLES = 256
+"""Of so many columns, and so many samples in a row group, sorting samples by row group and a call for each pay."""
 _CACHED_BYTES = 2**18
 """So much of what is made of values is made at a time: it stays in a core's cache between one pass and the next."""
 
@@ -38,13 +44,14 @@ _CACHED_BYTES = 2**18
 class Values:
     """Turns bytes into the values of a fixed column: of the field's dtype, shape (n, *field.shape).
 
-    Without a field (the sample key): uint8 of shape (n, 16).
+    Without a field (the sample key): uint8 of shape (n, 16). `stored` is the dtype of numbers in the bytes, where these are no
+    page of the column.
     """
 
-    def __init__(self, column: Column, field: Field | None) -> None:
+    def __init__(self, column: Column, field: Field | None, *, stored: npt.DTypeLike | None = None) -> None:
+        self.name = column.name
         self._dtype = np.dtype(np.uint8) if field is None else field.numpy_dtype
-        self._stored = self._dtype if column.physical_dtype is None else np.dtype(column.physical_dtype)
-        self._name = column.name
+        self._stored = self._dtype if column.physical_dtype is None else np.dtype(stored or column.physical_dtype)
         width = column.stride - len(column.header)
         self._shape = (width,) if field is None else tuple(size or 0 for size in field.shape)
         encoded = field is not None and field.codec is not None and field.codec.name not in ("npy", "raw")
@@ -69,10 +76,10 @@ class Values:
         """What puts the values, normalised or not, into `batch`; a few rows at a time, so that they stay in the cache."""
         normalise = finish.normalise
         if normalise is None and self.plain:
-            batch[self._name] = self(fetched)
+            batch[self.name] = self(fetched)
             return []
         dtype = self._dtype.newbyteorder("=") if normalise is None else normalise.dtype
-        batch[self._name] = out = buffers.empty(self._name, (len(fetched), *self._shape), dtype)
+        batch[self.name] = out = buffers.empty(self.name, (len(fetched), *self._shape), dtype)
         rows = max(1, _CACHED_BYTES * len(out) // max(out.nbytes, 1))
         return [
             functools.partial(self._fill, fetched, out, slice(row, row + rows), normalise) for row in range(0, len(out), rows)
@@ -85,50 +92,118 @@ class Values:
             normalise.into(self(data[rows]), out[rows])
 
 
-class LocalFixedColumn(Values):
-    """Values of local parts, gathered from the memory maps of all parts in one NumPy call.
+class Places:
+    """Where the values of a fixed column lie in the memory maps of all parts: each has an *address*.
 
-    Where a value lies is its *address*. `view[addresses]` over a view of the whole address space takes values from any number
-    of maps at once; a gather for each part, put together afterwards, copies everything twice and reached three quarters of that
-    speed with 4 parts. Nothing but the addressed bytes is touched, and these lie in a map: `Catalog` checks every extent
-    against the size of its part, `VersionFiles` the size of the part, `Dataset` the indexes.
+    Nothing but the addressed bytes is touched, and these lie in a map: `Catalog` checks every extent against the size of its
+    part, `VersionFiles` the size of the part, `Dataset` the indexes.
     """
 
-    def __init__(
-        self, column: Column, field: Field | None, extents: Extents, files: VersionFiles, *, at_once: bool = False
-    ) -> None:
-        super().__init__(column, field)
+    def __init__(self, column: Column, extents: Extents, files: VersionFiles) -> None:
+        self.width = column.stride - len(column.header)
         self._column, self._extents, self._files = column, extents, files
         self._bases = np.full(len(extents.first), _UNMAPPED)
-        self._at_once = at_once
 
-    def locate(self, indexes: I64, row_groups: I64) -> npt.NDArray[Any]:
-        """The address of each value; `at_once` its bytes, so that a batch of many that are located together is a slice."""
-        extents = self._extents.find(indexes, row_groups)
-        bases = self._bases[extents]
-        if bases.min(initial=0) == _UNMAPPED:
-            self._map(np.unique(extents))
-            bases = self._bases[extents]
-        addresses: I64 = bases + indexes * self._column.stride
-        return _gather(addresses, self._width) if self._at_once else addresses
+    def addresses(self, indexes: I64, row_groups: I64) -> I64:
+        """That of each value, less _LOWEST."""
+        return self._starts(self._extents.find(indexes, row_groups)) + indexes * self._column.stride
 
-    def fetch(self, located: npt.NDArray[Any], held: HeldRanges | None) -> npt.NDArray[Any]:  # noqa: ARG002 - the protocol's
+    def arrays(self, row_groups: I64) -> list[pa.Array] | None:
+        """All values of each of these row groups, not copied, and valid as long as the files; None where more lies between."""
+        known, width = self._extents, self.width
+        if not known.one_per_row_group or known.stride != width:
+            return None
+        starts = self._starts(row_groups) + known.first[row_groups] * width + _LOWEST
+        return [
+            pa.Array.from_buffers(pa.binary(width), count, [None, pa.foreign_buffer(start, count * width)])
+            for start, count in zip(starts.tolist(), known.count[row_groups].tolist(), strict=True)
+        ]
+
+    def _starts(self, extents: I64) -> I64:
+        """Where sample 0 would lie if each of these extents reached back to it."""
+        starts = self._bases[extents]
+        if starts.min(initial=0) == _UNMAPPED:
+            known, new = self._extents, np.unique(extents)
+            begins = self._files.addresses(known.part[new]) + known.offset[new] + len(self._column.header)
+            self._bases[new] = begins - known.first[new] * known.stride - _LOWEST
+            starts = self._bases[extents]
+        return starts
+
+
+class LocalNumbers:
+    """Small values of local parts, taken for many batches at a time when they are located."""
+
+    def __init__(self, columns: Sequence[tuple[Values, Places]], row_groups: RowGroups) -> None:
+        self.values = tuple(values for values, _ in columns)
+        self._places, self._row_groups = tuple(places for _, places in columns), row_groups
+        self.sample_bytes = sum(places.width for places in self._places)
+        """How much is taken for a sample."""
+
+    @property
+    def plain(self) -> bool:
+        """Whether all are stored as they are."""
+        return all(values.plain for values in self.values)
+
+    def locate(self, indexes: I64, row_groups: I64) -> Taken:
         """The values' bytes, of shape (n,) as one void each, or (n, width)."""
-        return located if self._at_once else _gather(located, self._width)
+        grouped = None
+        if len(indexes) >= _MANY_SAMPLES and len(self._places) >= _MANY_COLUMNS:
+            grouped = ByRowGroup(indexes, row_groups, self._row_groups)
+        if grouped is None or len(indexes) < _MANY_SAMPLES * len(grouped.groups):
+            return Taken([_gather(places.addresses(indexes, row_groups), places.width) for places in self._places])
+        taken = []
+        for places in self._places:
+            if (groups := places.arrays(grouped.groups)) is None:
+                taken.append(_gather(places.addresses(indexes, row_groups), places.width))
+            else:
+                taken.append(_bytes(grouped.in_order(list(map(take_rows, groups, grouped.rows)))))
+        return Taken(taken)
 
-    def _map(self, extents: I64) -> None:
-        """Find out where sample 0 would lie if each of these extents reached back to it."""
-        known = self._extents
-        starts = self._files.addresses(known.part[extents]) + known.offset[extents] + len(self._column.header)
-        self._bases[extents] = starts - known.first[extents] * known.stride - _LOWEST
+    def fetch(self, located: Taken, held: HeldRanges | None) -> list[Any]:  # noqa: ARG002 - the protocol's
+        """What was taken."""
+        return located.values
 
 
-class RemoteFixedColumn(Values):
+class LocalFixedColumn:
+    """Values of local parts, gathered from the memory maps of all parts in one NumPy call.
+
+    `view[addresses]` over a view of the whole address space takes values from any number of maps at once; a gather for each
+    part, put together afterwards, copies everything twice and reached three quarters of that speed with 4 parts.
+    """
+
+    sample_bytes = 0
+
+    def __init__(self, values: Values, places: Places) -> None:
+        self.values = (values,)
+        self._places = places
+
+    @property
+    def plain(self) -> bool:
+        """Whether they are stored as they are."""
+        return self.values[0].plain
+
+    @property
+    def value_bytes(self) -> int:
+        """Of one."""
+        return self._places.width
+
+    def locate(self, indexes: I64, row_groups: I64) -> I64:
+        """The address of each value."""
+        return self._places.addresses(indexes, row_groups)
+
+    def fetch(self, located: I64, held: HeldRanges | None) -> list[Any]:  # noqa: ARG002 - the protocol's
+        """The values' bytes, of shape (n,) as one void each, or (n, width)."""
+        return [_gather(located, self._places.width)]
+
+
+class RemoteFixedColumn:
     """Values of remote parts, by ranges."""
 
-    def __init__(self, column: Column, field: Field | None, extents: Extents, files: VersionFiles) -> None:
-        super().__init__(column, field)
-        self._column, self._extents, self._files = column, extents, files
+    sample_bytes = 0
+
+    def __init__(self, values: Values, column: Column, extents: Extents) -> None:
+        self.values = (values,)
+        self._column, self._extents = column, extents
 
     def locate(self, indexes: I64, row_groups: I64) -> I64:
         """The index and the extent of each value: shape (n, 2)."""
@@ -146,17 +221,23 @@ class RemoteFixedColumn(Values):
             first, stop = np.where(wider, page_first, first), np.where(wider, page_first + page, stop)
         return self._spans(extents, np.maximum(first, begin), np.minimum(stop, begin + self._extents.count[extents]))
 
-    def fetch(self, located: I64, held: HeldRanges | None) -> npt.NDArray[Any]:
+    def fetch(self, located: I64, held: HeldRanges | None) -> list[Any]:
         """The values' bytes, of shape (n,) as one void each, or (n, width)."""
         assert held is not None
         indexes, extents = located[:, 0], located[:, 1]
         begins = held.addresses(self._spans(extents, indexes, indexes + 1)) - _LOWEST
-        return _gather(begins + len(self._column.header), self._column.stride - len(self._column.header))
+        return [_gather(begins + len(self._column.header), self._column.stride - len(self._column.header))]
 
     def _spans(self, extents: I64, first: I64, stop: I64) -> Spans:
         known, stride = self._extents, self._column.stride
         base = known.offset[extents] - known.first[extents] * stride
         return Spans(known.part[extents], base + first * stride, base + stop * stride)
+
+
+def _bytes(values: pa.Array) -> npt.NDArray[Any]:
+    """Values of a fixed width, in memory of their own, of shape (n,) as one void each."""
+    data = np.frombuffer(values.buffers()[1], f"V{values.type.byte_width}")
+    return data[values.offset : values.offset + len(values)]
 
 
 def _gather(places: I64, width: int) -> npt.NDArray[Any]:

@@ -119,10 +119,11 @@ class Loader(Iterable[Batch]):
         return self._rest_of_epoch(first, step)
 
     def stored(self) -> Generator[list[Any]]:
-        """What the rest of the epoch is made of, to measure how fast it comes: of each batch the stored values, one a column.
+        """What the rest of the epoch is made of, to measure how fast it comes: the stored values, one a column, piece by piece.
 
-        They are fetched in the same order and as far ahead as for batches, but not decoded. The loader stays where it is; its
-        metrics count requests and the seconds of the order. Values of local parts are read when they are touched.
+        They are fetched in the same order, and as many at a time and as far ahead, as for batches, but not decoded. The loader
+        stays where it is; its metrics count requests and the seconds of the order. Values of local parts are read when they
+        are touched.
         """
         self._source = self._source.settled(self._served())
         epoch, consumed = self._position
@@ -224,7 +225,7 @@ class Loader(Iterable[Batch]):
     def _default_threads(self) -> int:
         """None where a batch is hardly more than one gather: handing it over would cost more than making it."""
         columns, options = self.dataset.source.columns, self.options
-        if columns.files.local and columns.gathered and not self._normalising and options.transform is None:
+        if columns.files.local and columns.gathered_bytes is not None and not self._normalising and options.transform is None:
             return 0
         return default_threads(-(-options.world.size // options.world.nodes))
 

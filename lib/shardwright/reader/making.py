@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import logging
 import sys
 import time
@@ -17,9 +18,9 @@ import numpy.typing as npt
 from shardwright.errors import DecodeError, ShardwrightError
 from shardwright.format.layout import PAD
 from shardwright.order import Batches, Plan
-from shardwright.reader.ahead import Memory, made_ahead, read_ahead
+from shardwright.reader.ahead import Memory, made_ahead, read_ahead, taken_at_once
 from shardwright.reader.buffers import Buffers
-from shardwright.reader.columns import Batch
+from shardwright.reader.columns import Batch, Located
 from shardwright.reader.damage import damaged_rows, named_damage
 from shardwright.reader.finishing import Finishing
 from shardwright.reader.metrics import Meter
@@ -35,6 +36,8 @@ _log = logging.getLogger(__name__)
 I64 = npt.NDArray[np.int64]
 _SAMPLES_AT_ONCE = 65536
 """The order of so many samples is computed together: a permutation costs 80 ns a sample, and 250 µs for each shard."""
+_TOGETHER_BYTES = 2**20
+"""Batches that are gathered are made several at a time, up to so many bytes: the interpreter's own 50 µs are spent once."""
 _TRIES = 16
 """So many other samples are tried in place of one that can't be decoded."""
 _NAMED = 8
@@ -51,14 +54,14 @@ class _Draw:
     positions: I64
     indexes: I64
     """On disk."""
-    located: list[I64]
-    """Of each column, what it needs to know to fetch them."""
+    located: list[Located]
+    """What the columns need to know to fetch them."""
     padded: npt.NDArray[np.bool_] | None
 
 
 @dataclass(kw_only=True)
-class MadeBatch:
-    """A batch that is being made."""
+class _Begun:
+    """Batches that are made together, as one."""
 
     draw: _Draw
     rows: slice
@@ -66,14 +69,17 @@ class MadeBatch:
     running: Running | None = None
     error: ShardwrightError | OSError | None = None
     """Why it could not be begun."""
-    nbytes: int = 0
-    """Of memory that it takes: after the transform."""
-    decoded_bytes: int = 0
 
-    @property
-    def samples(self) -> int:
-        """How many it has."""
-        return len(self.draw.positions[self.rows])
+
+@dataclass(kw_only=True, slots=True)
+class MadeBatch:
+    """A batch that is made."""
+
+    batch: Batch
+    samples: int
+    decoded_bytes: int
+    nbytes: int
+    """Of memory that it takes: after the transform."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -113,10 +119,10 @@ class Making:
         return ahead
 
     def fetched(self) -> Generator[list[Any]]:
-        """What the batches are made of: of each the stored values, one entry a column. Nothing is decoded."""
+        """What the batches are made of: the stored values, one entry a column, as they are read. Nothing is decoded."""
         with self._hold(None) as held:
             for draw, rows in self._located(0, held):
-                yield self.source.columns.fetch([places[rows] for places in draw.located], held)
+                yield self.source.columns.fetch([located[rows] for located in draw.located], held)
 
     def _hold(self, wanted: Callable[[], bool] | None) -> AbstractContextManager[HeldRanges | None]:
         """What is fetched ahead of remote parts."""
@@ -129,16 +135,16 @@ class Making:
         with ExitStack() as stack:
             held = stack.enter_context(holding)
             stack.enter_context(work)
-            begun: deque[MadeBatch] = deque()
+            begun: deque[_Begun] = deque()
             for number, (draw, rows) in enumerate(self._located(first, held)):
                 begun.append(self._begin(draw, rows, held, work))
                 if number == 0 or len(begun) == work.batches:  # nobody should wait for more than the first
-                    yield self._finish(begun.popleft())
+                    yield from self._finish(begun.popleft())
             while begun:
-                yield self._finish(begun.popleft())
+                yield from self._finish(begun.popleft())
 
     def _located(self, first: int, held: HeldRanges | None) -> Iterator[tuple[_Draw, slice]]:
-        """The batches to read; of remote parts their bytes are asked for before."""
+        """The samples to read together; of remote parts their bytes are asked for before."""
         found = self._draws(first)
         if held is None or self.memory is None:
             return found
@@ -146,46 +152,59 @@ class Making:
 
         def needs(batch: tuple[_Draw, slice]) -> Spans:
             draw, rows = batch
-            return columns.needs([places[rows] for places in draw.located], units, most)
+            return columns.needs([located[rows] for located in draw.located], units, most)
 
         return read_ahead(found, needs, held)
 
     def _draws(self, first: int) -> Iterator[tuple[_Draw, slice]]:
-        size = self.options.batch_size
-        chunk = max(1, _SAMPLES_AT_ONCE // size)
-        for number in range(first, len(self.batches)):
+        size, together = self.options.batch_size, self._together
+        taken = self.source.columns.sample_bytes
+        most = min(_SAMPLES_AT_ONCE, taken_at_once(self.options.memory_limit_bytes) // max(taken, 1))
+        chunk = max(1, most // (size * together)) * together
+        number = first
+        while number < len(self.batches):
             if number == first or number % chunk == 0:
                 start = number // chunk * chunk * size
                 draw = self._draw(start, start + chunk * size)
-            rows = number % chunk * size
-            yield draw, slice(rows, rows + size)
+            stop = min((number // together + 1) * together, len(self.batches))
+            yield draw, slice(number * size - start, stop * size - start)
+            number = stop
+
+    @functools.cached_property
+    def _together(self) -> int:
+        """How many batches are made together: where nothing can fail but finding the files."""
+        if (sample_bytes := self.source.columns.gathered_bytes) is None or self.finishing.normalise:
+            return 1
+        return max(1, _TOGETHER_BYTES // max(self.options.batch_size * sample_bytes, 1))
 
     def _draw(self, start: int, stop: int) -> _Draw:
         """This rank's samples number `start` to `stop`."""
         began = time.perf_counter()
         positions, padded = self.batches.positions(start, stop)
         indexes = self.indexes(positions)
+        self.metrics.seconds["order"] += (ordered := time.perf_counter()) - began
         located = self.source.columns.locate(indexes)
-        self.metrics.seconds["order"] += time.perf_counter() - began
+        self.metrics.seconds["fetch"] += time.perf_counter() - ordered
         return _Draw(positions=positions, indexes=indexes, located=located, padded=padded)
 
-    def _begin(self, draw: _Draw, rows: slice, held: HeldRanges | None, work: Inline | Pool) -> MadeBatch:
-        """Have a batch made: fetched now, decoded and normalised by `work`."""
+    def _begin(self, draw: _Draw, rows: slice, held: HeldRanges | None, work: Inline | Pool) -> _Begun:
+        """Have batches made: fetched now, decoded and normalised by `work`."""
         columns, seconds, began = self.source.columns, self.metrics.seconds, time.perf_counter()
         try:
-            fetched = columns.fetch([places[rows] for places in draw.located], held)
+            fetched = columns.fetch([located[rows] for located in draw.located], held)
         except (ShardwrightError, OSError) as error:
-            return MadeBatch(draw=draw, rows=rows, batch={}, error=error)
+            return _Begun(draw=draw, rows=rows, batch={}, error=error)
         seconds["fetch"] += (begun := time.perf_counter()) - began
         finish = self.finishing.of(self.epoch, draw.positions[rows], draw.indexes[rows])
         batch, steps = columns.steps(fetched, finish, self.buffers)
         running = work.run(steps)
         seconds["decode_wait"] += time.perf_counter() - begun
-        return MadeBatch(draw=draw, rows=rows, batch=batch, running=running)
+        return _Begun(draw=draw, rows=rows, batch=batch, running=running)
 
-    def _finish(self, made: MadeBatch) -> MadeBatch:
-        """The batch, when it is decoded; with pad flags, and after the transform."""
+    def _finish(self, made: _Begun) -> Iterator[MadeBatch]:
+        """The batches, when they are decoded; with pad flags, and after the transform."""
         seconds, began = self.metrics.seconds, time.perf_counter()
+        draw, rows, size = made.draw, made.rows, self.options.batch_size
         try:
             if made.error is not None:
                 raise made.error
@@ -194,18 +213,28 @@ class Making:
                 seconds["decode"] += worked
             batch = made.batch
         except DecodeError:
-            batch = self._read_damaged(made.draw.positions[made.rows], made.draw.indexes[made.rows])
+            batch = self._read_damaged(draw.positions[rows], draw.indexes[rows])
+        if draw.padded is not None:
+            padded = draw.padded[rows]
+            batch[PAD] = padded | batch[PAD] if PAD in batch else padded
+        samples = len(draw.positions[rows])
         seconds["decode_wait"] += time.perf_counter() - began
-        made.decoded_bytes = made.nbytes = sum(map(_nbytes, batch.values()))
-        if (padded := made.draw.padded) is not None:
-            batch[PAD] = padded[made.rows] | batch[PAD] if PAD in batch else padded[made.rows]
+        if rows.stop - rows.start == size:
+            yield self._handed_out(batch, samples)
+            return
+        for start in range(0, rows.stop - rows.start, size):
+            part = {name: values[start : start + size] for name, values in batch.items()}
+            yield self._handed_out(part, min(size, samples - start))
+
+    def _handed_out(self, batch: Batch, samples: int) -> MadeBatch:
+        """What the trainer gets."""
+        nbytes = decoded_bytes = sum(map(_nbytes, batch.values()))
         if self.options.transform is not None:
             began = time.perf_counter()
-            batch = transformed(self.options.transform, batch, made.samples)
-            made.nbytes = sum(map(_nbytes, batch.values()))
-            seconds["transform"] += time.perf_counter() - began
-        made.batch = batch
-        return made
+            batch = transformed(self.options.transform, batch, samples)
+            nbytes = sum(map(_nbytes, batch.values()))
+            self.metrics.seconds["transform"] += time.perf_counter() - began
+        return MadeBatch(batch=batch, samples=samples, decoded_bytes=decoded_bytes, nbytes=nbytes)
 
     def _read_damaged(self, positions: I64, indexes: I64) -> Batch:
         """The batch with substitutes for what can't be decoded, or the error that names it."""

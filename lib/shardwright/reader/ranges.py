@@ -28,16 +28,14 @@ _STEPS = 16
 
 
 class RangesColumn:
-    """The values of `field`, decoded one by one."""
+    """The places of the values of `field`."""
+
+    sample_bytes = 0
 
     def __init__(self, field: Field, catalog: Catalog, files: VersionFiles, cache: RecentlyUsed) -> None:
-        self._field, self._parts, self._groups, self._files, self._cache = (
-            field,
-            catalog.parts,
-            catalog.row_groups,
-            files,
-            cache,
-        )
+        self.values = (RangesValues(field),)
+        self._name, self._parts, self._groups = field.name, catalog.parts, catalog.row_groups
+        self._files, self._cache = files, cache
 
     def locate(self, indexes: I64, row_groups: I64) -> I64:
         """The index and the row group of each value: shape (n, 2)."""
@@ -54,18 +52,54 @@ class RangesColumn:
         _, stops = self._ranges_of(parts, stop - 1)
         return Spans(parts, starts, np.maximum(starts, stops))
 
-    def fetch(self, located: I64, held: HeldRanges | None) -> list[memoryview]:
+    def fetch(self, located: I64, held: HeldRanges | None) -> list[Any]:
         """The stored bytes of each value; of remote ones a copy, since a view would keep all in memory that came with it."""
         indexes, parts = located[:, 0], self._groups.part[located[:, 1]]
         starts, stops = self._ranges_of(parts, indexes)
         if held is not None:
-            return [memoryview(bytes(view)) for view in held.views(Spans(parts, starts, stops))]
+            return [[memoryview(bytes(view)) for view in held.views(Spans(parts, starts, stops))]]
         out = [memoryview(b"")] * len(located)
         for part, rows in by_part(parts):
             whole = memoryview(self._files.map(part)).cast("B")
             for row, start, stop in zip(rows.tolist(), starts[rows].tolist(), stops[rows].tolist(), strict=True):
                 out[row] = whole[start:stop]
-        return out
+        return [out]
+
+    def _ranges_of(self, parts: I64, indexes: I64) -> tuple[I64, I64]:
+        """First and past-the-end byte of each value."""
+        starts, stops = np.empty_like(indexes), np.empty_like(indexes)
+        if not self._files.local:
+            keys = [(part, self._name) for part in np.unique(parts).tolist()]
+            self._cache.prepare(keys, lambda key: self._read_ranges(key[0]), self._memory)
+        for part, rows in by_part(parts):
+            known = self._cache.get((part, self._name), functools.partial(self._read_ranges, part), self._memory)
+            starts[rows], stops[rows] = known[:, indexes[rows] - self._parts.first[part]]
+        return starts, stops
+
+    def _memory(self, ranges: I64) -> int:
+        return 0 if self._files.local else ranges.nbytes  # a local side file is mapped
+
+    def _read_ranges(self, part: int) -> I64:
+        directory, _, file = self._parts.name[part].rpartition("/")
+        name = f"{directory}/_{file.removesuffix('.parquet')}.{self._name}.npy"
+        data = memoryview(self._files.side_file(name)).cast("B")  # Arrow's bytes are signed
+        samples = int(self._parts.samples[part])
+        header = npy_header("<i8", (2, samples))
+        if data[: len(header)] != header or len(data) != len(header) + 16 * samples:
+            raise CorruptError(
+                f"{self._files.path(name)}: expected int64 (2, {samples}) as numpy.save writes it; copy it again"
+            )
+        ranges: I64 = np.frombuffer(data, "<i8", offset=len(header)).reshape(2, samples)
+        if samples and (ranges.min() < 0 or ranges.max() > self._parts.bytes[part] or (ranges[1] < ranges[0]).any()):
+            raise CorruptError(f"{self._files.path(name)}: byte ranges outside of the part; copy both files again")
+        return ranges
+
+
+class RangesValues:
+    """Decodes the values of `field` one by one."""
+
+    def __init__(self, field: Field) -> None:
+        self.name, self._field = field.name, field
 
     def steps(
         self, fetched: list[memoryview], batch: dict[str, npt.NDArray[Any]], finish: Finish, buffers: Buffers
@@ -98,35 +132,6 @@ class RangesColumn:
                 decode_view_into(self._field, fetched[row], views.of(row), value[0])
             if normalise is not None:
                 normalise.into(value, out[row : row + 1])
-
-    def _ranges_of(self, parts: I64, indexes: I64) -> tuple[I64, I64]:
-        """First and past-the-end byte of each value."""
-        starts, stops = np.empty_like(indexes), np.empty_like(indexes)
-        if not self._files.local:
-            keys = [(part, self._field.name) for part in np.unique(parts).tolist()]
-            self._cache.prepare(keys, lambda key: self._read_ranges(key[0]), self._memory)
-        for part, rows in by_part(parts):
-            known = self._cache.get((part, self._field.name), functools.partial(self._read_ranges, part), self._memory)
-            starts[rows], stops[rows] = known[:, indexes[rows] - self._parts.first[part]]
-        return starts, stops
-
-    def _memory(self, ranges: I64) -> int:
-        return 0 if self._files.local else ranges.nbytes  # a local side file is mapped
-
-    def _read_ranges(self, part: int) -> I64:
-        directory, _, file = self._parts.name[part].rpartition("/")
-        name = f"{directory}/_{file.removesuffix('.parquet')}.{self._field.name}.npy"
-        data = memoryview(self._files.side_file(name)).cast("B")  # Arrow's bytes are signed
-        samples = int(self._parts.samples[part])
-        header = npy_header("<i8", (2, samples))
-        if data[: len(header)] != header or len(data) != len(header) + 16 * samples:
-            raise CorruptError(
-                f"{self._files.path(name)}: expected int64 (2, {samples}) as numpy.save writes it; copy it again"
-            )
-        ranges: I64 = np.frombuffer(data, "<i8", offset=len(header)).reshape(2, samples)
-        if samples and (ranges.min() < 0 or ranges.max() > self._parts.bytes[part] or (ranges[1] < ranges[0]).any()):
-            raise CorruptError(f"{self._files.path(name)}: byte ranges outside of the part; copy both files again")
-        return ranges
 
 
 def by_part(parts: I64) -> Iterator[tuple[int, I64]]:

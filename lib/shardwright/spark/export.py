@@ -23,13 +23,13 @@ from pyspark.sql import SparkSession
 from pyspark.sql.pandas.types import from_arrow_schema
 
 from shardwright.errors import DatasetNotFoundError, StorageError
+from shardwright.format.batch import to_arrays
 from shardwright.format.canonical import canonical_json, canonical_sha256
-from shardwright.format.layout import SUMS, column
+from shardwright.format.layout import SUMS
 from shardwright.format.manifest import FileDigest, Manifest
 from shardwright.format.tfrecord import FEATURES, Features, encode_examples, frame
 from shardwright.format.versions import read_index, read_manifest
 from shardwright.reader.columns import check_names
-from shardwright.reader.compressed import decode_stored
 from shardwright.reader.stored import part_files, stored_samples
 from shardwright.reader.verify_part import PartRows, parts_of, sha256_of
 from shardwright.schema import CodecSpec, Field, Schema, suggest
@@ -270,7 +270,7 @@ def _values(schema: Schema, stored: pa.RecordBatch) -> dict[str, npt.NDArray[Any
             out[field.name] = np.empty(stored.num_rows, object)
             out[field.name][:] = stored[field.name].to_pylist()
         else:
-            out |= decode_stored(column(field), field, stored[field.name])
+            out |= to_arrays(field, stored[field.name])
     return out
 
 

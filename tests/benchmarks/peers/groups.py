@@ -25,9 +25,10 @@ _TABLES = """## Tables
 
 Columns of normal random float32 and a label, in batches of 8,192. The limit is `numpy.take` of each column in memory; for
 shardwright with columns compressed by zstd a scan of the same columns, compressed by zstd in one Parquet file, by pyarrow to
-NumPy, in the order of the file. LitData, MosaicML Streaming, Grain and PyTorch hold a row as one vector, which suits them
-best; the others have columns. shardwright shuffles compressed columns by windows. WebDataset has a file for each sample, and
-is left out.
+NumPy, in the order of the file. The scan decompresses in every epoch; shardwright keeps row groups, which all fit into its
+cache here, and decompresses them in the first. LitData, MosaicML Streaming, Grain and PyTorch hold a row as one vector, which
+suits them best; the others have columns. shardwright shuffles compressed columns by windows. WebDataset has a file for each
+sample, and is left out.
 """
 
 
