@@ -6,6 +6,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
+import imagecodecs
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -13,7 +14,7 @@ import tensorflow as tf
 import shardwright as sw
 import shardwright.tensorflow as swf
 from shardwright.errors import ConfigError
-from shardwright.schema import Schema
+from shardwright.schema import Field, Schema
 from tests.datasets import digits, publish
 
 SAMPLES = 40
@@ -90,6 +91,19 @@ def test_shapes_are_static(train: sw.Dataset) -> None:
     assert spec("drop", replicas=3)["id"] == tf.TensorSpec((None,), tf.int64)
     assert spec("drop")["path"] == tf.RaggedTensorSpec((None, None, 2), tf.float32, 1, tf.int64)
     assert spec("drop")["grid"] == tf.RaggedTensorSpec((None, None, None, None), tf.int16, 3, tf.int64)
+
+
+def test_parts_of_pictures_have_a_static_shape(tmp_path: Path) -> None:
+    photos = [bytes(imagecodecs.png_encode(np.full((20 + row, 30, 3), row, np.uint8))) for row in range(8)]
+    publish(tmp_path / "d", {"train": {"photo": photos}}, Schema(fields=(
+        Field(name="photo", dtype="uint8", shape=(None, None, 3), codec="image"),
+    )))  # fmt: skip
+    options: Any = {"batch_size": 4, "world": sw.World(), "decode": {"photo": sw.RandomResizedCrop(16)}, "epochs": 1}
+    train = sw.open_dataset(tmp_path / "d")
+    found = swf.dataset(train.loader(**options, last="drop"))
+    assert found.element_spec["photo"].shape.as_list() == [4, 16, 16, 3]
+    for batch, expected in zip(found, train.loader(**options, last="drop"), strict=True):
+        np.testing.assert_array_equal(batch["photo"].numpy(), expected["photo"])
 
 
 def test_one_epoch_follows_the_other_from_the_loaders_state(train: sw.Dataset) -> None:

@@ -99,7 +99,7 @@ class Catalog:
     row_groups: RowGroups
     extents: dict[str, Extents]
 
-    @property
+    @functools.cached_property
     def samples(self) -> int:
         """Samples in all opened shards."""
         return sum(self.shard_samples)

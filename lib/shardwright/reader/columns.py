@@ -141,9 +141,9 @@ class Columns:
         ]
         return batch, steps
 
-    def decode(self, fetched: Sequence[Any], finish: Mapping[str, Finish] | None = None) -> Batch:
+    def decode(self, fetched: Sequence[Any], finish: Mapping[str, Finish]) -> Batch:
         """The batch. Raises DecodeError for a value that is not what the schema declares."""
-        batch, steps = self.steps(fetched, finish or {})
+        batch, steps = self.steps(fetched, finish)
         for step in steps:
             step()
         return batch

@@ -2,36 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
 
 from shardwright.errors import DecodeError
-from shardwright.reader.columns import Batch, Located
+from shardwright.reader.columns import Batch
+from shardwright.reader.finishing import Finish
 
 if TYPE_CHECKING:
     from shardwright.reader.dataset import Source
 
 I64 = npt.NDArray[np.int64]
+_AS_STORED: Mapping[str, Finish] = MappingProxyType({})
 
 
-def read_located(source: Source, indexes: I64, located: Sequence[Located]) -> Batch:
-    """The samples `indexes`, located before. Raises DecodeError that names part and sample."""
-    with named_damage(source, indexes):
-        return source.columns.decode(source.columns.fetch(located))
-
-
-@contextmanager
-def named_damage(source: Source, indexes: I64) -> Iterator[None]:
-    """Let a DecodeError of reading the samples `indexes` name part and sample."""
+def read_samples(source: Source, indexes: I64, finish: Mapping[str, Finish] = _AS_STORED) -> Batch:
+    """The samples that lie at `indexes`. Raises DecodeError that names part and sample."""
+    columns = source.columns
     try:
-        yield
+        return columns.decode(columns.fetch(columns.locate(indexes)), finish)
     except DecodeError as error:
-        problems = damaged_rows(source, indexes)
-        raise DecodeError(next(iter(problems.values()), str(error))) from error
+        raise DecodeError(next(iter(damaged_rows(source, indexes).values()), str(error))) from error
 
 
 def damaged_rows(source: Source, indexes: I64) -> dict[int, str]:
@@ -44,7 +39,7 @@ def damaged_rows(source: Source, indexes: I64) -> dict[int, str]:
     columns = source.columns
     for row, index in enumerate(indexes.tolist()):
         try:
-            columns.decode(columns.fetch(columns.locate(indexes[row : row + 1])))
+            columns.decode(columns.fetch(columns.locate(indexes[row : row + 1])), _AS_STORED)
         except DecodeError as error:
             parts = source.catalog.parts
             part = int(np.searchsorted(parts.first, index, side="right")) - 1

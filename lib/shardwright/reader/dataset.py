@@ -26,7 +26,7 @@ from shardwright.reader.arrow import arrow_table
 from shardwright.reader.cache import CACHE_BYTES
 from shardwright.reader.catalog import Catalog
 from shardwright.reader.columns import HIDDEN, Batch, Columns, check_names, open_columns
-from shardwright.reader.damage import read_located
+from shardwright.reader.damage import read_samples
 from shardwright.reader.files import VersionFiles
 from shardwright.reader.loader import Loader
 from shardwright.reader.normalise import NormaliseOption, check_normalise, inverse, normalising
@@ -114,7 +114,7 @@ class Dataset(Sequence[dict[str, Any]]):
         """The manifest of the version."""
         return self.source.manifest
 
-    @property
+    @functools.cached_property
     def schema(self) -> Schema:
         """The fields that are read: none, where only ``_key`` or ``_pad`` are."""
         schema = self.source.schema
@@ -135,10 +135,10 @@ class Dataset(Sequence[dict[str, Any]]):
     def __getitem__(self, index: int | slice) -> dict[str, Any] | Dataset:
         if isinstance(index, slice):
             return self.select(range(len(self))[index])
-        index = operator.index(index)
-        if not -len(self) <= index < len(self):
-            raise IndexError(f"sample {index} of {len(self)}")
-        return self._rows(np.array([index], np.int64))[0]
+        index, samples = operator.index(index), len(self)
+        if not -samples <= index < samples:
+            raise IndexError(f"sample {index} of {samples}")
+        return self._rows(np.array([index % samples], np.int64))[0]
 
     def __getitems__(self, indices: Sequence[int]) -> list[dict[str, Any]]:
         """The samples `indices`, by one `take`: how PyTorch's DataLoader asks for those of a batch."""
@@ -146,7 +146,7 @@ class Dataset(Sequence[dict[str, Any]]):
 
     def __iter__(self) -> Iterator[dict[str, Any]]:
         for start in range(0, len(self), _ROWS_AT_ONCE):
-            yield from self._rows(np.arange(start, min(start + _ROWS_AT_ONCE, len(self))))
+            yield from self._rows(np.arange(start, min(start + _ROWS_AT_ONCE, len(self)), dtype=np.int64))
 
     def __repr__(self) -> str:
         source = self.source
@@ -159,8 +159,7 @@ class Dataset(Sequence[dict[str, Any]]):
         docs/reader.md says which array each kind of field gives. Raises IndexError for an index outside of the dataset,
         CorruptError for a part that is missing or damaged, DecodeError for a value that is not what the schema declares.
         """
-        indexes = self.on_disk(self._checked(indices))
-        return read_located(self.source, indexes, self.source.columns.locate(indexes))
+        return read_samples(self.source, self.on_disk(self._checked(indices)))
 
     def select(self, indices: Sequence[int] | npt.NDArray[np.integer[Any]]) -> Dataset:
         """The dataset of the samples `indices`, in that order. Raises IndexError for an index outside of this one."""
@@ -339,14 +338,18 @@ class Dataset(Sequence[dict[str, Any]]):
         return np.where(indexes < 0, indexes + len(self), indexes)
 
     def _rows(self, indexes: I64) -> list[dict[str, Any]]:
-        batch = self.take(indexes)
-        for field in self.schema:
-            mask = batch.pop(mask_name(field.name), None) if field.nullable else None
+        batch = read_samples(self.source, self.on_disk(indexes))
+        for name in self._nullable:
+            mask = batch.pop(mask_name(name), None)
             if mask is not None:
                 values = np.empty(len(mask), object)
-                values[:] = [None if missing else value for value, missing in zip(batch[field.name], mask, strict=True)]
-                batch[field.name] = values
+                values[:] = [None if missing else value for value, missing in zip(batch[name], mask, strict=True)]
+                batch[name] = values
         return [{name: values[row] for name, values in batch.items()} for row in range(len(indexes))]
+
+    @functools.cached_property
+    def _nullable(self) -> list[str]:
+        return [field.name for field in self.schema if field.nullable]
 
 
 def _as_range(indexes: I64) -> range | I64:

@@ -21,7 +21,7 @@ from shardwright.order import Batches, Plan
 from shardwright.reader.ahead import Memory, made_ahead, read_ahead, taken_at_once
 from shardwright.reader.buffers import Buffers
 from shardwright.reader.columns import Batch, Located
-from shardwright.reader.damage import damaged_rows, named_damage
+from shardwright.reader.damage import damaged_rows, read_samples
 from shardwright.reader.finishing import Finishing
 from shardwright.reader.metrics import Meter
 from shardwright.reader.options import LoaderOptions
@@ -243,9 +243,7 @@ class Making:
         if self.options.on_error == "replace":
             for row, problem in damaged_rows(source, indexes).items():
                 indexes[row] = self._substitute(int(positions[row]), problem)
-        with named_damage(source, indexes):
-            finish = self.finishing.of(self.epoch, positions, indexes)
-            return source.columns.decode(source.columns.fetch(source.columns.locate(indexes)), finish)
+        return read_samples(source, indexes, self.finishing.of(self.epoch, positions, indexes))
 
     def _substitute(self, position: int, problem: str) -> int:
         """The sample on disk that takes the place of the one at `position`: a pure function of (seed, epoch, position)."""
