@@ -76,11 +76,18 @@ def compare(comparison: Comparison, settings: PeerSettings) -> str:
     entries = comparison.entries(settings.peers)
     say(f"{comparison.title}: {kind.samples:,} samples, {len(entries)} contenders")
     sizes = {entry: _stored(entry, source, settings.work) for entry in entries}
-    runs: dict[Entry, list[Run]] = {entry: [] for entry in entries}
+    runs: dict[Entry, dict[int, Run]] = {entry: {} for entry in entries}
+    """By round."""
+    failures: dict[Entry, list[str]] = {}
     for round_ in range(settings.rounds):
         shift = round_ * 5 % len(entries)
         for entry in entries[shift:] + entries[:shift]:
-            runs[entry].append(_run(entry, comparison, source, settings))
+            try:
+                runs[entry][round_] = _run(entry, comparison, source, settings)
+            except ContenderError as error:
+                if entry.peer in (LIMITS, SHARDWRIGHT):
+                    raise
+                failures.setdefault(entry, []).append(str(error))  # a peer's own fault: the others are still compared
         say(f"  round {round_ + 1}/{settings.rounds}")
     shutil.rmtree(folder)
     limits = [entry for entry in entries if entry.peer is LIMITS]
@@ -88,11 +95,14 @@ def compare(comparison: Comparison, settings: PeerSettings) -> str:
     problems = [
         f"* {entry.name}, {entry.workers} workers: {problem}"
         for entry in entries
-        for problem in sorted(_problems(runs[entry], reference, kind, comparison.tolerance))
+        for problem in sorted(_problems(list(runs[entry].values()), reference, kind, comparison.tolerance))
     ]
+    for entry, errors in failures.items():
+        problems.append(f"* {entry.name}, {entry.workers} workers: failed in {len(errors)} of {settings.rounds} rounds")
+        say(errors[0])
     for problem in problems:
         say(f"  {problem}")
-    rows = [_row(entry, kind, runs[entry], runs[entry.limit(limits)], sizes[entry]) for entry in entries]
+    rows = [_row(entry, kind, runs[entry], runs[entry.limit(limits)], sizes[entry]) for entry in entries if runs[entry]]
     shown = table(_HEAD, rows)
     say(shown)
     return "\n".join([f"### {comparison.title}\n", shown, *problems, ""])
@@ -131,9 +141,10 @@ def _problems(runs: Sequence[Run], limit: Run, kind: Kind, tolerance: float) -> 
     return out
 
 
-def _row(entry: Entry, kind: Kind, runs: Sequence[Run], limits: Sequence[Run], stored: int) -> Sequence[str]:
+def _row(entry: Entry, kind: Kind, by_round: dict[int, Run], limits: dict[int, Run], stored: int) -> Sequence[str]:
+    runs = list(by_round.values())
     speeds = [kind.samples / statistics.median(run.found["seconds"]) for run in runs]
-    most = [kind.samples / statistics.median(run.found["seconds"]) for run in limits]
+    most = [kind.samples / statistics.median(limits[round_].found["seconds"]) for round_ in by_round]
     return (
         entry.name,
         str(entry.workers),
