@@ -11,7 +11,7 @@ from typing import Annotated
 import typer
 
 from shardwright.cli import run
-from shardwright.spark.export import describe, export
+from shardwright.spark.export import describe, export, result_json
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 
@@ -38,13 +38,18 @@ def main(
     columns: Annotated[str | None, typer.Option(help="Fields, with commas between them; by default all.")] = None,
     version: Annotated[str, typer.Option(help="A version such as v000003, or latest.")] = "latest",
     compression: Annotated[Compression, typer.Option(help="How files are compressed.")] = Compression.GZIP,
+    wait: Annotated[float, typer.Option(min=0, help="Seconds to wait for another job that writes there.")] = 0,
+    as_json: Annotated[bool, typer.Option("--json", help="The result as one line of JSON.")] = False,
     quiet: Annotated[bool, typer.Option(help="No progress, only the result.")] = False,
 ) -> None:
     """Write the samples of a version to files of another format."""
     assert file_format is Format.TFRECORD
     names = [name.strip() for name in columns.split(",")] if columns is not None else None
-    done = export(url, output, version=version, splits=split or (), columns=names, compression=compression.value, quiet=quiet)
-    typer.echo(describe(done))
+    done = export(
+        url, output, version=version, splits=split or (), columns=names, compression=compression.value, wait_seconds=wait,
+        quiet=quiet,
+    )  # fmt: skip
+    typer.echo(result_json(done) if as_json else describe(done))
 
 
 if __name__ == "__main__":

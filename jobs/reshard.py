@@ -12,7 +12,7 @@ import typer
 
 from shardwright.cli import run
 from shardwright.config import publish_options
-from shardwright.spark.messages import result_text
+from shardwright.spark.messages import result_json, result_text
 from shardwright.spark.reshard import ReshardOptions, open_reshard, reshard
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
@@ -49,6 +49,8 @@ def main(
     version: Annotated[str, typer.Option(help="The version of a single source.")] = "latest",
     new_version: Annotated[bool, typer.Option(help="Publish to another dataset although it is there.")] = False,
     dry_run: Annotated[bool, typer.Option(help="Say what would be done and lost; do nothing.")] = False,
+    wait: Annotated[float, typer.Option(min=0, help="Seconds to wait for another job that holds the dataset.")] = 0,
+    as_json: Annotated[bool, typer.Option("--json", help="The result as one line of JSON.")] = False,
     quiet: Annotated[bool, typer.Option(help="No progress, only warnings and the result.")] = False,
 ) -> None:
     """Publish the stored samples of SOURCES, cut anew. --debug shows the trace of an error."""
@@ -63,7 +65,8 @@ def main(
         if not quiet or dry_run or note.startswith("warning"):
             typer.echo(note, err=not dry_run)
     if not dry_run:
-        typer.echo(result_text(reshard(work, output, hdfs=hdfs, new_version=new_version, quiet=quiet)))
+        published = reshard(work, output, hdfs=hdfs, new_version=new_version, wait_seconds=wait, quiet=quiet)
+        typer.echo(result_json(published) if as_json else result_text(published))
 
 
 if __name__ == "__main__":

@@ -20,7 +20,7 @@ app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 def main(
     url: Annotated[str, typer.Argument(help="The dataset: a path or URL.", show_default=False)],
     version: Annotated[str, typer.Option(help="A version such as v000003, or latest.")] = "latest",
-    as_json: Annotated[bool, typer.Option("--json", help="The report as JSON.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="The report as one line of JSON.")] = False,
     quiet: Annotated[bool, typer.Option(help="No progress, only the result.")] = False,
 ) -> None:
     """Compare all of a version with what was published. Exit code 1 when anything is wrong."""

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import gzip
+import json
 import os
+import runpy
 import shutil
 import subprocess
 import threading
@@ -18,6 +20,7 @@ import pytest
 from pyspark.sql import SparkSession
 
 from shardwright import errors
+from shardwright.cli import run as run_command
 from shardwright.schema import Field, Schema
 from shardwright.spark import prepare, write_dataset
 from shardwright.stages.clean import CleanOptions
@@ -168,6 +171,66 @@ def test_a_second_prepare_while_one_runs(tmp_path: Path) -> None:
         pytest.raises(errors.LockedError, match=r"another publish holds .*: process \d+"),
     ):
         prepare(config(MNIST, tmp_path / "out"), quiet=True)
+
+
+def test_the_command_leaves_with_a_code_of_its_own_while_another_one_runs(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    app = runpy.run_path(str(ROOT / "jobs/prepare.py"))["app"]
+    words = [
+        ROOT / "conf/datasets/mnist.toml",
+        "--set",
+        f"read.path={MNIST}",
+        "--output",
+        tmp_path / "out",
+        "--quiet",
+        "--json",
+    ]
+    with Lock(LocalStorage(tmp_path / "out")), pytest.raises(SystemExit) as ended:
+        run_command(app, [str(word) for word in words], name="prepare.py")
+    assert ended.value.code == 3
+    said = capsys.readouterr()
+    assert said.err.startswith("error: another publish holds")
+    found = json.loads(said.out)
+    assert (found["status"], found["exit_code"], found["error"]) == ("failed", 3, "LockedError")
+    assert found["message"].startswith("another publish holds")
+
+
+def test_whether_there_is_something_to_do(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    source = write_digits(tmp_path / "in", [np.arange(300)], ["a"])
+    app = runpy.run_path(str(ROOT / "jobs/prepare.py"))["app"]
+    words = [ROOT / "conf/datasets/mnist.toml", "--set", f"read.path={source}", "--output", tmp_path / "out"]
+
+    def call(*more: str) -> tuple[Any, str]:
+        with pytest.raises(SystemExit) as ended:
+            run_command(app, [str(word) for word in (*words, *more)], name="prepare.py")
+        return ended.value.code, capsys.readouterr().out
+
+    assert call("--check") == (0, f"{tmp_path / 'out'}: new input, or another configuration\n")
+    assert not (tmp_path / "out").exists()
+    assert call("--quiet")[0] in (None, 0)
+    assert json.loads(call("--check", "--json")[1]) == {"status": "unchanged", "exit_code": 4, "url": str(tmp_path / "out")}
+    assert call("--check")[0] == 4
+    images, labels = digits()
+    write_idx(source / "b-images-idx3-ubyte", images[300:400])
+    write_idx(source / "b-labels-idx1-ubyte", labels[300:400])
+    assert json.loads(call("--check", "--json")[1])["status"] == "due"
+
+
+def test_a_second_prepare_waits_and_finds_nothing_left_to_do(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("shardwright.storage.lock.WAIT_SECONDS", 0.1)
+    notes: list[str] = []
+    threads = [
+        threading.Thread(
+            target=lambda: notes.append(prepare(config(MNIST, tmp_path / "out"), wait_seconds=120, quiet=True).note)
+        )
+        for _ in range(2)
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert sorted(notes) == ["nothing to do: same configuration, same inputs", "the first version"]
 
 
 def test_two_prepares_at_once_publish_one_version(tmp_path: Path) -> None:

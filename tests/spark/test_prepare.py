@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import math
 import subprocess
 from fractions import Fraction
@@ -113,6 +114,15 @@ def test_command_one_on_one_core_gives_the_same_bytes(published: Published, tmp_
     assert tree(tmp_path / "mnist") == tree(Path(published.url))
     for told in (str(tmp_path / "mnist"), "4 shards of 451", "mean 33.99", "std 79.31", "sw.open_dataset("):
         assert told in done.stdout, done.stdout
+    again = subprocess.run(
+        [*command, "--json"], cwd=ROOT, capture_output=True, text=True, timeout=600, stdin=subprocess.DEVNULL
+    )
+    assert again.returncode == 0, again.stderr
+    found = json.loads(again.stdout)
+    assert (found["status"], found["version"], found["content_id"]) == (
+        "unchanged", "v000001", published.manifest.content_id,
+    )  # fmt: skip
+    assert found["splits"]["train"]["samples"] == 1804
 
 
 @pytest.mark.parametrize("remainder", ["drop", "pad", "spread"])

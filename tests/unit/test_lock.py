@@ -7,6 +7,7 @@ import os
 import re
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -90,6 +91,21 @@ def test_a_live_process_keeps_its_lock(storage: LocalStorage, stranger: subproce
         pass
     assert json.loads(storage.read("_LOCK"))["pid"] == stranger.pid
     assert storage.names() == ["_LOCK"]
+
+
+def test_waiting_for_it(storage: LocalStorage, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
+    monkeypatch.setattr("shardwright.storage.lock.WAIT_SECONDS", 0.01)
+    first = Lock(storage)
+    first.__enter__()
+    later = threading.Timer(0.3, first.__exit__, (None, None, None))
+    later.start()
+    with caplog.at_level("WARNING"), Lock(storage, wait_seconds=60) as second:
+        second.check()
+    later.join()
+    (said,) = [record.message for record in caplog.records]
+    assert re.fullmatch(rf"another publish holds .* process {os.getpid()} on .*; waiting, for \d+ s at most", said)
+    with Lock(storage), pytest.raises(LockedError, match="another publish holds"), Lock(storage, wait_seconds=0.1):
+        pass
 
 
 def test_this_very_process_can_not_hold_it_twice(storage: LocalStorage) -> None:

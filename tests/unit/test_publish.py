@@ -26,7 +26,7 @@ from shardwright.format.manifest import (
 )
 from shardwright.format.versions import published_versions, read_latest
 from shardwright.schema import Field, Schema
-from shardwright.stages.publish import Publication, Published, check_configuration
+from shardwright.stages.publish import Publication, Published, check_configuration, newest_version
 from shardwright.storage import LocalStorage, WritableStorage
 
 
@@ -90,11 +90,11 @@ def test_versions_count_up_past_what_is_there(storage: LocalStorage) -> None:
 
 def test_newest(storage: LocalStorage) -> None:
     with Publication(storage, "x") as publication:
-        assert publication.newest() is None
+        assert newest_version(publication.storage) is None
     publish(storage, manifest_of(3))
     publish(storage, manifest_of(4))
     with Publication(storage, "x") as publication:
-        newest = publication.newest()
+        newest = newest_version(publication.storage)
     assert newest is not None
     assert (newest.version, newest.new, newest.manifest) == ("v000002", False, manifest_of(4))
 
@@ -104,7 +104,7 @@ def test_a_newest_version_that_was_edited_is_not_built_upon(storage: LocalStorag
     text = storage.read(f"v000001/{MANIFEST}").replace(b'"user":"me"', b'"user":"you"')
     storage.write(f"v000001/{MANIFEST}", text)
     with Publication(storage, "x") as publication, pytest.raises(CorruptError, match="changed after publishing"):
-        publication.newest()
+        newest_version(publication.storage)
 
 
 @pytest.mark.parametrize("latest", [None, "v000001"])
@@ -117,7 +117,7 @@ def test_adopt_writes_what_is_behind_and_clears_up(storage: LocalStorage, latest
         storage.write(LATEST, json.dumps({"version": latest, "content_id": first.manifest.content_id}).encode())
     with Publication(storage, "two") as publication:
         stage(publication, "left over")
-        newest = publication.newest()
+        newest = newest_version(publication.storage)
         assert newest is not None
         adopted = publication.adopt(newest, "nothing to do")
     assert (adopted.version, adopted.note, adopted.new) == ("v000002", "nothing to do", False)

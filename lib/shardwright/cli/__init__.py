@@ -1,10 +1,12 @@
 """The command line: ``shardwright VERB …``, one file a verb.
 
-An error is one line on stderr. Exit code 1: the verb failed, or found something wrong. Exit code 2: it was called wrongly.
+An error is one line on stderr. Exit code 1: the verb failed, or found something wrong. Exit code 2: it was called wrongly. Exit
+code 3: another job holds the dataset.
 """
 
 from __future__ import annotations
 
+import json
 import os
 import sys
 from collections.abc import Sequence
@@ -19,7 +21,7 @@ from shardwright.cli.head import head
 from shardwright.cli.inspect import inspect
 from shardwright.cli.plan import plan
 from shardwright.cli.verify import verify
-from shardwright.errors import ConfigError, ShardwrightError
+from shardwright.errors import ConfigError, LockedError, ShardwrightError
 
 app = typer.Typer(
     name="shardwright", help="Look at published datasets, and check them.", no_args_is_help=True, add_completion=False,
@@ -40,26 +42,25 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 def run(app: typer.Typer, arguments: Sequence[str] | None = None, *, name: str) -> None:
-    """Run a command line, a job's too, and exit: 0, 1 for a failure, 2 for a wrong call or configuration.
+    """Run a command line, a job's too, and exit: 0, 1 for a failure, 2 for a wrong call or configuration, 3 for LockedError.
 
-    An error is one line on stderr, but for a configuration with several problems, which are listed; `--debug`, wherever in the
-    line it stands, shows the trace.
+    An error is one line on stderr, but for a configuration with several problems, which are listed; with `--json` also one line
+    of JSON on stdout. `--debug`, wherever in the line it stands, shows the trace.
     """
     given = list(sys.argv[1:] if arguments is None else arguments)
-    debug = "--debug" in given
     try:
         app([word for word in given if word != "--debug"], prog_name=name)
     except BrokenPipeError:
         # whoever read the output has seen enough; Python would complain once more when it flushes stdout at exit
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(1)
-    except ConfigError as error:
-        if debug:
-            raise
-        print(f"error: {error}", file=sys.stderr)  # noqa: T201
-        sys.exit(2)
     except (ShardwrightError, OSError) as error:
-        if debug:
+        if "--debug" in given:
             raise
-        print(f"error: {' '.join(str(error).split())}", file=sys.stderr)  # noqa: T201
-        sys.exit(1)
+        code = 2 if isinstance(error, ConfigError) else 3 if isinstance(error, LockedError) else 1
+        text = str(error) if isinstance(error, ConfigError) else " ".join(str(error).split())
+        if "--json" in given:
+            found = {"status": "failed", "exit_code": code, "error": type(error).__name__, "message": text}
+            print(json.dumps(found, ensure_ascii=False))  # noqa: T201
+        print(f"error: {text}", file=sys.stderr)  # noqa: T201
+        sys.exit(code)

@@ -20,6 +20,7 @@ def expire(
     url: Annotated[str, typer.Argument(help="The dataset: a local path, file:// or hdfs:// URL.")],
     keep: Annotated[int, typer.Option(min=1, help="How many of the newest versions stay.", show_default=False)],
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would be deleted.")] = False,
+    wait: Annotated[float, typer.Option(min=0, help="Seconds to wait for a job that holds the dataset.")] = 0,
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
 ) -> None:
     """Delete all versions but the newest K, the one that _LATEST names, and those whose parts a kept version lists."""
@@ -29,7 +30,7 @@ def expire(
     if dry_run:
         _say(storage, keep)
         return
-    with Lock(storage, LOCK) as lock:
+    with Lock(storage, LOCK, wait_seconds=wait) as lock:
         old = _say(storage, keep)
         if old and not yes:
             if not sys.stdin.isatty():

@@ -20,7 +20,7 @@ def verify(
     url: Annotated[str, typer.Argument(help="The dataset: a path or URL.")],
     version: Annotated[str, typer.Option(help="A version such as v000003, or latest.")] = "latest",
     statistics: Annotated[bool, typer.Option("--statistics", help="Recompute the statistics too: reads every value.")] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="The report as JSON.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="The report as one line of JSON.")] = False,
 ) -> None:
     """Check every file, count and checksum of a version. Exit code 1 when anything is wrong."""
     console = Console(stderr=True)
@@ -38,7 +38,7 @@ def show(report: Report, *, as_json: bool) -> None:
     console = out()
     count = len(report.problems)
     if as_json:
-        console.print(json.dumps(dataclasses.asdict(report), indent=2, ensure_ascii=False))
+        console.print(json.dumps(dataclasses.asdict(report), ensure_ascii=False))
     else:
         verdict = "as published" if not count else f"{count} problem" + "s" * (count > 1)
         statistics = ", statistics recomputed" if report.statistics else ""

@@ -88,16 +88,17 @@ def export(
     splits: Sequence[str] = (),
     columns: Sequence[str] | None = None,
     compression: CompressionKind = "gzip",
+    wait_seconds: float = 0,
     quiet: bool = False,
 ) -> Exported:
     """Write `splits` (by default all) of a version as TFRecord files of `tf.train.Example` to the new directory `output`.
 
     `columns` are the fields that are written, by default all. Repeated samples (pads) are left out. `output` is a local path or
-    an hdfs:// URL.
+    an hdfs:// URL. An export there that runs is waited for, `wait_seconds` at most.
 
-    Raises StorageError when `output` exists already and is not this very export, DatasetNotFoundError for an unknown dataset,
-    version or split, SchemaError for unknown columns, CorruptError for damaged parts, ConfigError for a plain local path where
-    executors run on other machines.
+    Raises LockedError where it runs on, StorageError when `output` exists already and is not this very export,
+    DatasetNotFoundError for an unknown dataset, version or split, SchemaError for unknown columns, CorruptError for damaged
+    parts, ConfigError for a plain local path where executors run on other machines.
     """
     storage = open_storage(url)
     name, manifest = read_manifest(storage, version)
@@ -109,7 +110,7 @@ def export(
     parts = parts_of(read_index(storage, name, manifest))
     schema = Schema(fields=tuple(manifest.content.dataset_schema[column] for column in names))
     beside, target = _directory_and_name(output)
-    with Lock(beside, f"{target}.lock") as lock:
+    with Lock(beside, f"{target}.lock", wait_seconds=wait_seconds) as lock:
         files = _files(about, parts)
         if beside.exists(target):
             return _adopt(beside.child(target), about, files)
@@ -272,6 +273,15 @@ def _values(schema: Schema, stored: pa.RecordBatch) -> dict[str, npt.NDArray[Any
         else:
             out |= to_arrays(field, stored[field.name])
     return out
+
+
+def result_json(exported: Exported) -> str:
+    """What was exported, for a scheduler, in one line."""
+    found = {
+        "status": "exported" if exported.new else "unchanged", "exit_code": 0, "url": exported.url,
+        "content_id": exported.about.content_id, "splits": exported.about.splits, "files": len(exported.files),
+    }  # fmt: skip
+    return json.dumps(found, ensure_ascii=False)
 
 
 def describe(exported: Exported) -> str:

@@ -61,6 +61,35 @@ def result_text(published: Published) -> str:
     return "\n".join([*lines, "", "read it:", "", *_reading(published)])
 
 
+def check_text(config: Config, *, due: bool) -> str:
+    """Whether a prepare job has something to do."""
+    what = "new input, or another configuration" if due else "nothing to do: same configuration, same inputs"
+    return f"{config.output}: {what}"
+
+
+def check_json(config: Config, *, due: bool) -> str:
+    """The same for a scheduler, in one line."""
+    found = {"status": "due" if due else "unchanged", "exit_code": 0 if due else 4, "url": config.output}
+    return json.dumps(found, ensure_ascii=False)
+
+
+def result_json(published: Published) -> str:
+    """The same for a scheduler, in one line."""
+    manifest = published.manifest
+    splits = {
+        name: {
+            "samples": split.samples, "shards": len(split.shards), "bytes": sum(shard.bytes for shard in split.shards),
+        }
+        for name, split in manifest.content.splits.items()
+    }  # fmt: skip
+    found = {
+        "status": "published" if published.new else "unchanged", "exit_code": 0, "url": published.url,
+        "version": published.version, "content_id": manifest.content_id, "splits": splits,
+        "counts": manifest.lineage.counts.model_dump(), "note": published.note,
+    }  # fmt: skip
+    return json.dumps(found, ensure_ascii=False)
+
+
 _LEFT_OUT = ("quarantined", "filtered", "dropped", "carried")
 
 

@@ -43,11 +43,11 @@ from shardwright.spark.writing import PART, ROUTED, PartReport, RoutePass, Write
 from shardwright.stages.clean import CleanOptions
 from shardwright.stages.compress import CompressOptions, check_bounds
 from shardwright.stages.map import MapOptions
-from shardwright.stages.publish import PIPELINE_VERSION, Publication, Published, check_configuration
+from shardwright.stages.publish import PIPELINE_VERSION, Publication, Published, check_configuration, newest_version
 from shardwright.stages.shard import ShardOptions, ShardPlan, SplitSize, boundary_ranks, plan_shards
 from shardwright.stages.split import SplitOptions, StratifiedSplit, class_cuts
 from shardwright.stages.standardise import FitTransforms, StandardiseOptions
-from shardwright.storage import HdfsOptions, open_writable
+from shardwright.storage import HdfsOptions, open_storage, open_writable
 
 _TRANSFORMS: TypeAdapter[tuple[Transform, ...]] = TypeAdapter(tuple[Transform, ...])
 _STAGED = ("data", "index", "quarantine", "numbered", "carry", "parts", "version")
@@ -56,12 +56,23 @@ _KNOWN_OTHERWISE = {"path", "query", "columns", "fields", "key", "duplicate_keys
 """What of [read] is in the inputs, the schema or the recipe, or of no influence."""
 
 
-def prepare(config: Config, *, new_version: bool = False, quiet: bool = False) -> Published:
+def prepare(config: Config, *, new_version: bool = False, wait_seconds: float = 0, quiet: bool = False) -> Published:
     """Run a prepare job: read what `config` names, publish it to `config.output`.
 
     Nothing is done, and Spark not started, when the newest version was made by the same configuration from the same inputs.
+    Where another job holds the dataset, it is waited for, `wait_seconds` at most; then LockedError is raised.
     """
-    return run(work_of(config), config.output, hdfs=config.publish, new_version=new_version, quiet=quiet)
+    work = work_of(config)
+    return run(work, config.output, hdfs=config.publish, new_version=new_version, wait_seconds=wait_seconds, quiet=quiet)
+
+
+def is_due(config: Config) -> bool:
+    """Whether `prepare` would have something to do: there is no version of the same configuration from the same inputs.
+
+    Lists the inputs; starts Spark only for what Spark reads.
+    """
+    standing = newest_version(open_storage(config.output))
+    return standing is None or not work_of(config).done_by(standing)
 
 
 def stored_schema(config: Config) -> Schema | None:
@@ -104,6 +115,7 @@ def write_dataset(
     compress: CompressOptions | None = None,
     hdfs: HdfsOptions | None = None,
     new_version: bool = False,
+    wait_seconds: float = 0,
     quiet: bool = False,
 ) -> Published:
     """Publish the rows of `frame` as a dataset at `url`, with all that a prepare job guarantees.
@@ -111,7 +123,8 @@ def write_dataset(
     `schema` says what the columns hold, by default what their Spark types say: arrays of numbers are arrays of one dimension;
     declare `Field(name="image", dtype="uint8", shape=(28, 28))` for binary columns of C-order bytes or `numpy.save` cells.
     `key` names the columns that identify a sample, by default all. The frame is evaluated once. Publishing the same samples
-    again changes nothing. `hdfs` says how HDFS keeps the files, where `url` is there.
+    again changes nothing. `hdfs` says how HDFS keeps the files, where `url` is there. A job that holds the dataset is waited
+    for, `wait_seconds` at most.
 
     Raises what a prepare job raises: SchemaError, TooManyRejectedError, BalanceError, DatasetConflictError, LockedError, ….
     """
@@ -124,13 +137,16 @@ def write_dataset(
         compress=compress or CompressOptions(),
         shard=ShardOptions(count=shards) if isinstance(shards, int) else shards,
     )
-    return run(Work(frame, recipe, "dataframe", schema=schema), url, hdfs=hdfs, new_version=new_version, quiet=quiet)
+    work = Work(frame, recipe, "dataframe", schema=schema)
+    return run(work, url, hdfs=hdfs, new_version=new_version, wait_seconds=wait_seconds, quiet=quiet)
 
 
-def run(work: Work, url: str, *, hdfs: HdfsOptions | None = None, new_version: bool, quiet: bool) -> Published:
+def run(
+    work: Work, url: str, *, hdfs: HdfsOptions | None = None, new_version: bool, wait_seconds: float = 0, quiet: bool
+) -> Published:
     """Publish what `work` makes to `url`; nothing is done where the newest version is its result."""
-    with Publication(open_writable(url, hdfs), work.attempt) as publication:
-        standing = publication.newest()
+    with Publication(open_writable(url, hdfs), work.attempt, wait_seconds=wait_seconds) as publication:
+        standing = newest_version(publication.storage)
         if standing and work.done_by(standing):
             return publication.adopt(standing, "nothing to do: same configuration, same inputs")
         if standing:

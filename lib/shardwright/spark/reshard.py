@@ -200,14 +200,15 @@ def open_reshard(urls: Sequence[str], options: ReshardOptions, *, version: str =
 
 
 def reshard(
-    work: Reshard, output: str, *, hdfs: HdfsOptions | None = None, new_version: bool = False, quiet: bool = False
-) -> Published:
+    work: Reshard, output: str, *, hdfs: HdfsOptions | None = None, new_version: bool = False, wait_seconds: float = 0,
+    quiet: bool = False,
+) -> Published:  # fmt: skip
     """Publish to `output`: a new version where that is one of the sources. Raises what a prepare job raises.
 
-    `hdfs` says how HDFS keeps the files, where `output` is there.
+    `hdfs` says how HDFS keeps the files, where `output` is there. A job that holds it is waited for, `wait_seconds` at most.
     """
     mine = open_storage(output).url in work.urls
-    return run(work, output, hdfs=hdfs, new_version=new_version or mine, quiet=quiet)
+    return run(work, output, hdfs=hdfs, new_version=new_version or mine, wait_seconds=wait_seconds, quiet=quiet)
 
 
 def _check_together(versions: Sequence[Version]) -> None:

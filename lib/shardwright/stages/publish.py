@@ -20,7 +20,7 @@ from shardwright.format.canonical import canonical_json
 from shardwright.format.layout import EXPIRED, LATEST, LOCK, MANIFEST, STAGING, version_name, version_number
 from shardwright.format.manifest import Manifest
 from shardwright.format.versions import encode_latest, published_versions, read_latest, read_manifest
-from shardwright.storage import HdfsOptions, Lock, WritableStorage
+from shardwright.storage import HdfsOptions, Lock, Storage, WritableStorage
 
 PIPELINE_VERSION = 3
 """Raised when the same input and configuration would give other bytes than before: also when a default changes, since the
@@ -59,14 +59,15 @@ class Published(BaseModel):
 
 
 class Publication:
-    """One publish of the dataset in `storage`; holds its lock while in its context. Raises LockedError.
+    """One publish of the dataset in `storage`; holds its lock while in its context.
 
-    `attempt` names the working directory: the same for the same work, so that a run finds what a killed one left.
+    Raises LockedError where somebody else holds it, and does so for `wait_seconds`. `attempt` names the working directory: the
+    same for the same work, so that a run finds what a killed one left.
     """
 
-    def __init__(self, storage: WritableStorage, attempt: str) -> None:
-        self._storage = storage
-        self._lock = Lock(storage, LOCK)
+    def __init__(self, storage: WritableStorage, attempt: str, *, wait_seconds: float = 0) -> None:
+        self.storage = storage
+        self._lock = Lock(storage, LOCK, wait_seconds=wait_seconds)
         self._name = f"{STAGING}/{attempt}"
         self.attempt = storage.child(self._name)
 
@@ -77,14 +78,6 @@ class Publication:
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         self._lock.__exit__(kind, error, trace)
-
-    def newest(self) -> Published | None:
-        """The newest version, or None."""
-        versions = published_versions(self._storage)
-        if not versions:
-            return None
-        version, manifest = read_manifest(self._storage, versions[-1])
-        return Published(url=self._storage.url, version=version, manifest=manifest, new=False, note="")
 
     def once(self, step: str, work: Callable[[], Any]) -> Any:
         """The JSON value that `work` gave, now or in a run that was killed after this step. Raises LockedError."""
@@ -101,8 +94,8 @@ class Publication:
 
     def adopt(self, published: Published, note: str) -> Published:
         """Leave it at a version that stands: see that `_LATEST` names it, and clear up."""
-        if read_latest(self._storage) != published.version:
-            self._storage.write(LATEST, encode_latest(published.manifest, published.version))
+        if read_latest(self.storage) != published.version:
+            self.storage.write(LATEST, encode_latest(published.manifest, published.version))
         self._clear()
         return published.model_copy(update={"note": note})
 
@@ -119,22 +112,22 @@ class Publication:
             version = self._name_version()
         except FileNotFoundError:
             self._start_anew([MANIFEST])
-        published = Published(url=self._storage.url, version=version, manifest=manifest, new=True, note=note)
-        self._storage.write(LATEST, encode_latest(manifest, version))
+        published = Published(url=self.storage.url, version=version, manifest=manifest, new=True, note=note)
+        self.storage.write(LATEST, encode_latest(manifest, version))
         self._clear()
         return published
 
     def _name_version(self) -> str:
         """Give the finished directory the next version's name, which makes it exist."""
-        taken = [number for name in self._storage.names() if (number := version_number(name)) is not None]
+        taken = [number for name in self.storage.names() if (number := version_number(name)) is not None]
         version = version_name(max(taken, default=0) + 1)
         self._lock.check()
         try:
-            self._storage.rename(f"{self._name}/{_VERSION}", version)
+            self.storage.rename(f"{self._name}/{_VERSION}", version)
         except FileExistsError as error:
             self._lock.check()
             raise StorageError(
-                f"{self._storage.url}/{version} was made by something else just before this publish; run the same command again"
+                f"{self.storage.url}/{version} was made by something else just before this publish; run the same command again"
             ) from error
         return version
 
@@ -179,17 +172,26 @@ class Publication:
         )
 
     def _clear(self) -> None:
-        self._storage.delete(self._name)
-        if not self._storage.names(STAGING):
-            self._storage.delete(STAGING)
+        self.storage.delete(self._name)
+        if not self.storage.names(STAGING):
+            self.storage.delete(STAGING)
 
     def _sweep(self) -> None:
         """Remove the working directories of attempts that nobody came back to, and expired versions, as `expire` would have."""
-        for name in self._storage.names(STAGING):
+        for name in self.storage.names(STAGING):
             path = f"{STAGING}/{name}"
-            if path != self._name and self._storage.age(path) > _KEEP_STAGING_SECONDS:
-                remove = self._storage.discard if name.startswith(EXPIRED) else self._storage.delete
+            if path != self._name and self.storage.age(path) > _KEEP_STAGING_SECONDS:
+                remove = self.storage.discard if name.startswith(EXPIRED) else self.storage.delete
                 remove(path)
+
+
+def newest_version(storage: Storage) -> Published | None:
+    """The newest version of the dataset in `storage`, or None."""
+    versions = published_versions(storage)
+    if not versions:
+        return None
+    version, manifest = read_manifest(storage, versions[-1])
+    return Published(url=storage.url, version=version, manifest=manifest, new=False, note="")
 
 
 def check_configuration(newest: Published, configuration_sha256: str, *, new_version: bool) -> None:

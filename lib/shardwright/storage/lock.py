@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 import os
 import socket
 import threading
@@ -17,11 +18,14 @@ from typing import Self
 from shardwright.errors import LockedError
 from shardwright.storage.base import WritableStorage
 
+_log = logging.getLogger(__name__)
 BEAT_SECONDS = 10.0
 STALE_SECONDS = 60.0
 WATCH_SECONDS = 30.0
 """A lock without a beat for so long is watched before it is taken over: where the storage was away meanwhile, a NameNode that
 was restarted, its owner could not beat, and does so as soon as it notices that it is back."""
+WAIT_SECONDS = 5.0
+"""How often one who waits looks whether the lock is free."""
 _ASIDE = ".stale-"
 
 
@@ -31,24 +35,26 @@ class Lock:
     A lock is stale when its owner ran on this host and is gone, or after 60 s without a beat and 30 s of watching for one. A
     stale one is renamed to a name made of its content, which stays taken while its successor holds the lock, and created anew:
     so of several processes that find it stale one wins, and a slow one does not take the winner's lock away. Raises
-    LockedError on entry when somebody else holds it.
+    LockedError on entry when somebody else holds it, and does so for `wait_seconds`.
     """
 
-    def __init__(self, storage: WritableStorage, name: str = "_LOCK") -> None:
+    def __init__(self, storage: WritableStorage, name: str = "_LOCK", *, wait_seconds: float = 0) -> None:
         self._storage = storage
         self._name = name
+        self._wait_seconds = wait_seconds
         self._owner = {**_this_process(), "id": uuid.uuid4().hex}
         self._stop = threading.Event()
         self._beat = threading.Thread(target=self._keep_beating, name="shardwright-lock", daemon=True)
 
     def __enter__(self) -> Self:
-        data = json.dumps(self._owner, sort_keys=True).encode()
-        self._storage.make_directory()
-        if not self._storage.create(self._name, data):
-            if (stale := self._stale_lock()) is not None:
-                self._put_aside(stale)
-            if not self._storage.create(self._name, data):
+        began, told = time.monotonic(), False
+        while not self._take():
+            if (left := began + self._wait_seconds - time.monotonic()) <= 0:
                 raise LockedError(self._held_by())
+            if not told:
+                _log.warning("%s; waiting, for %.0f s at most", self._held_by(), left)
+                told = True
+            time.sleep(min(WAIT_SECONDS, left))
         self._beat.start()
         return self
 
@@ -71,6 +77,16 @@ class Lock:
         if owner is None:
             return None
         return "" if self._dead(owner) or self._silent() else f"process {owner.get('pid')} on {owner.get('host')}"
+
+    def _take(self) -> bool:
+        """Whether the lock is this one's now: it was free, or stale."""
+        data = json.dumps(self._owner, sort_keys=True).encode()
+        self._storage.make_directory()
+        if self._storage.create(self._name, data):
+            return True
+        if (stale := self._stale_lock()) is not None:
+            self._put_aside(stale)
+        return self._storage.create(self._name, data)
 
     def _mine(self) -> bool:
         return self._read() == self._owner
