@@ -6,6 +6,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TypeVar
 
 import pytest
 
@@ -22,13 +23,15 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(pytest.mark.cluster)
 
 
+H = TypeVar("H", bound=Hdfs)
+
+
 @contextmanager
-def started(folder: Path, request: pytest.FixtureRequest, *, datanodes: int = 3) -> Iterator[Hdfs]:
-    """A started HDFS, and its environment in this process. Logs are kept where a test failed meanwhile."""
+def started(cluster: H, request: pytest.FixtureRequest) -> Iterator[H]:
+    """The cluster, started, and its environment in this process. Logs are kept where a test failed meanwhile."""
     if not sys.platform.startswith("linux"):
         pytest.skip("the processes of test clusters are told apart by Linux's /proc")
     failed = request.session.testsfailed
-    cluster = Hdfs(folder, datanodes=datanodes)
     with pytest.MonkeyPatch.context() as patch:
         for name, value in cluster.environment.items():
             patch.setenv(name, value)
@@ -50,7 +53,7 @@ def started(folder: Path, request: pytest.FixtureRequest, *, datanodes: int = 3)
 @pytest.fixture(scope="session")
 def hdfs(tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest) -> Iterator[Hdfs]:
     """One HDFS for the run, for tests that leave its daemons alone."""
-    with started(tmp_path_factory.mktemp("hdfs"), request) as cluster:
+    with started(Hdfs(tmp_path_factory.mktemp("hdfs")), request) as cluster:
         yield cluster
 
 
@@ -68,7 +71,7 @@ def yarn(hdfs: Hdfs) -> Iterator[Yarn]:
 @pytest.fixture(scope="module")
 def own_hdfs(tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest) -> Iterator[Hdfs]:
     """An HDFS of a module's own, whose daemons its tests kill and stop; `mended` brings them back between tests."""
-    with started(tmp_path_factory.mktemp("own-hdfs"), request) as cluster:
+    with started(Hdfs(tmp_path_factory.mktemp("own-hdfs")), request) as cluster:
         yield cluster
 
 

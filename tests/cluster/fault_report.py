@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib.metadata import version
 
+from tests.benchmarks.document import write_part
 from tests.cluster.jars import hadoop_version
 from tests.conftest import ROOT
 
@@ -26,25 +27,19 @@ class Record:
     stray: int
 
 
-def write_report(records: Sequence[Record], undisturbed: float) -> None:
-    """Write the table. `undisturbed`: seconds of the same job without a fault."""
+def write_report(title: str, text: str, records: Sequence[Record], undisturbed: float) -> None:
+    """Write the part with this title. `undisturbed`: seconds of the same job without a fault."""
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
     versions = f"Hadoop {hadoop_version()}, Spark {version('pyspark')}, hdfs-native {version('hdfs-native')}"
     machine = f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores, {memory:.0f} GiB"
     head = f"""\
-# Faults on Hadoop
+{title}
 
-`tests/run --cluster`, {datetime.now(UTC).date()}: {versions}; {machine}, all daemons on one machine.
-A NameNode, three DataNodes (replication 2; one counts as dead after 12 s), a ResourceManager and two NodeManagers. A prepare
-job on YARN with two executors reads 2,000 digits from HDFS and gives a dataset on HDFS its second version: {undisturbed:.0f} s
-without a fault.
-
-Checked each time: both versions verify; the second has the content of an undisturbed run's, so every part has the same
-sha256; no file is there that manifest and index do not name. Seconds are from the fault until the pass that it met was done,
-or until the version stood where the job had to be started again.
-
+`tests/run --cluster`, {datetime.now(UTC).date()}: {versions}; {machine}, all daemons on one machine. The job takes
+{undisturbed:.0f} s without a fault.
+{text}
 | fault | what happened | time to recover | samples lost | stray bytes published |
 | --- | --- | --- | --- | --- |
 """
     lines = [f"| {one.fault} | {one.happened} | {one.seconds:.0f} s | {one.lost} | {one.stray} |\n" for one in records]
-    _PATH.write_text(head + "".join(lines))
+    write_part(_PATH, head + "".join(lines))

@@ -27,6 +27,7 @@ USER = "shardwright"
 _HDFS = "org.apache.hadoop.hdfs"
 _HEAP_MB = 192
 _NAMENODE = "Hadoop:service=NameNode,name=FSNamesystemState"
+_STATUS = "Hadoop:service=NameNode,name=NameNodeStatus"
 _DATANODE = "Hadoop:service=DataNode,name=DataNodeInfo"
 
 
@@ -48,7 +49,7 @@ class Hdfs:
         rpc, http, *ports = free_ports(2 + 3 * datanodes)
         self.folder = folder
         self.url = f"hdfs://127.0.0.1:{rpc}"
-        self.http = f"http://127.0.0.1:{http}"
+        self.namenodes_http = [f"http://127.0.0.1:{http}"]
         self.webhdfs = f"webhdfs://127.0.0.1:{http}"
         self.conf = make_conf(folder)
         self.core: dict[str, object] = {**self._core(), **(core or {})}
@@ -59,11 +60,35 @@ class Hdfs:
         self.logs.mkdir()
         for name in ("hdfs", "datanode"):  # which the published jars lack, and the web servers ask for
             (folder / "web/webapps" / name).mkdir(parents=True)
-        self.namenode = self.daemon("namenode", f"{_HDFS}.server.namenode.NameNode")
+        self.namenodes = [self.daemon("namenode", f"{_HDFS}.server.namenode.NameNode")]
         self.datanodes = [self._datanode(n, ports[3 * n - 3 : 3 * n]) for n in range(1, datanodes + 1)]
         self._http = [f"http://127.0.0.{n}:{ports[3 * n - 1]}" for n in range(1, datanodes + 1)]
         self._numbers = itertools.count(1)
         self._guard: Guard | None = None
+
+    @property
+    def namenode(self) -> Daemon:
+        """The only one, or the first of several."""
+        return self.namenodes[0]
+
+    @property
+    def daemons(self) -> list[Daemon]:
+        """All, in the order in which they are started."""
+        return [*self.namenodes, *self.datanodes]
+
+    @property
+    def active(self) -> int | None:
+        """The place of the active NameNode in `namenodes`."""
+        return next((n for n in range(len(self.namenodes)) if self.state_of(n) == "active"), None)
+
+    def state_of(self, n: int) -> str | None:
+        """Of the NameNode at place `n`: active, standby, initializing; None while it is not there."""
+        return _bean(self.namenodes_http[n], _STATUS).get("State")
+
+    @property
+    def http(self) -> str:
+        """The web server of the active NameNode, or of the first where none is."""
+        return self.namenodes_http[(len(self.namenodes_http) > 1 and self.active) or 0]
 
     @property
     def environment(self) -> dict[str, str]:
@@ -78,17 +103,22 @@ class Hdfs:
     def start(self) -> None:
         """Format, start all, and make the home directory of `USER`. Takes about 10 s."""
         self._guard = Guard(str(self.folder))
-        self.run(f"{_HDFS}.server.namenode.NameNode", "-format", "-nonInteractive")
-        for daemon in (self.namenode, *self.datanodes):
-            daemon.start()
+        self.format()
+        for daemon in self.daemons:
+            if not daemon.running:
+                daemon.start()
         self.wait()
         self.request("PUT", "/tmp", "MKDIRS", permission="1777")
         self.request("PUT", f"/user/{USER}", "MKDIRS")
         self.request("PUT", f"/user/{USER}", "SETOWNER", owner=USER, group=USER)
 
+    def format(self) -> None:
+        """Make the NameNode's directory."""
+        self.run(f"{_HDFS}.server.namenode.NameNode", "-format", "-nonInteractive")
+
     def stop(self) -> list[str]:
         """End all; the command lines of processes of this cluster that were left over, for which there is no excuse."""
-        for daemon in (*self.datanodes, self.namenode):
+        for daemon in reversed(self.daemons):
             daemon.stop()
         left = self._guard.close() if self._guard else []
         self._guard = None
@@ -113,7 +143,7 @@ class Hdfs:
             state = self.state()
             return state.get("NumLiveDataNodes") == wanted and state.get("FSState") == "Operational"
 
-        return wait_until(ready, f"{wanted} live DataNodes, and no safe mode", seconds, [self.namenode])
+        return wait_until(ready, f"{wanted} live DataNodes, and no safe mode", seconds, self.namenodes)
 
     def state(self) -> dict[str, Any]:
         """What the NameNode says of itself: NumLiveDataNodes, FSState, UnderReplicatedBlocks, …; {} while it is not there."""
@@ -136,7 +166,7 @@ class Hdfs:
 
     def mend(self) -> None:
         """Bring back what a fault test ended or stopped."""
-        for daemon in (self.namenode, *self.datanodes):
+        for daemon in self.daemons:
             if daemon.running:
                 daemon.go_on()
             else:

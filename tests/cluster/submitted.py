@@ -79,9 +79,9 @@ class Job:
         assert code == 0, f"exit code {code}:\n{self.text[-6000:]}"
         return self.text
 
-    def fail(self) -> str:
+    def fail(self, code: int = 1) -> str:
         """What it said, when it has ended with an error."""
-        assert self.wait() == 1, self.text[-6000:]
+        assert self.wait() == code, self.text[-6000:]
         return self.text
 
     def until(self, condition: Callable[[], bool], what: str, seconds: float = 400) -> float:

@@ -160,7 +160,7 @@ def test_of_erasure_coding_a_lost_unit_of_xor_is_not_computed(mended: Hdfs, clie
 
 def test_of_erasure_coding_two_lost_units_of_reed_solomon_are_computed(tmp_path: Path, request: pytest.FixtureRequest) -> None:
     data = noise(10 * MiB)
-    with started(tmp_path / "hdfs", request, datanodes=5) as cluster:
+    with started(Hdfs(tmp_path / "hdfs", datanodes=5), request) as cluster:
         client, folder = Client(cluster.url), urlsplit(cluster.new_folder()).path
         cluster.admin_ec("-enablePolicy", "-policy", "RS-3-2-1024k")
         client.mkdirs(folder, 0o755, True)
