@@ -6,14 +6,18 @@ import dataclasses
 
 import fsspec
 import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
 import shardwright as sw
 from shardwright.errors import CorruptError, DecodeError
+from shardwright.format.versions import read_index
+from shardwright.reader.catalog import read_catalog
 from shardwright.reader.columns import open_columns
 from shardwright.reader.grouped import ByRowGroup
 from shardwright.schema import Field, Schema
+from shardwright.storage import open_storage
 from tests.datasets import publish
 
 SAMPLES = 4000
@@ -154,3 +158,19 @@ def test_a_row_group_of_another_length_is_an_error(damaged):
     columns = open_columns(dataclasses.replace(source.catalog, row_groups=longer), source.schema, ["index"], source.files())
     with pytest.raises(CorruptError, match=r"part-00000\.parquet: row group 0: expected 51 samples, found 50; copy the file"):
         columns.fetch(columns.locate(np.array([3])))
+
+
+def test_extents_that_do_not_follow_the_row_groups(tmp_path):
+    """As many as row groups, of the same samples, but the first row group has two, and the second one reaches into the next."""
+    manifest = publish(tmp_path / "d", {"train": DATA}, SCHEMA, shards=1, part_samples=1000, row_group_samples=500)
+    storage = open_storage(str(tmp_path / "d"))
+    index = read_index(storage, "v000001", manifest)
+    rows = index.to_pylist()
+    (whole,) = [one for one in rows[0]["extents"] if one["field"] == "index"]
+    (other,) = [one for one in rows[1]["extents"] if one["field"] == "index"]
+    rows[0]["extents"].append(whole | {"first": 100, "count": 900, "offset": whole["offset"] + 100 * whole["stride"]})
+    whole["count"] = 100
+    rows[1]["extents"].remove(other)
+    found = read_catalog(pa.Table.from_pylist(rows, index.schema), manifest, "train", None, where="index").extents["index"]
+    assert len(found.first) == len(rows)
+    assert found.find(np.array([50, 150, 600]), np.array([0, 0, 1])).tolist() == [0, 1, 1]

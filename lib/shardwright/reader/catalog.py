@@ -167,9 +167,10 @@ def _extents(rows: pa.Table, first: I64, part: I64, *, where: str) -> dict[str, 
     out = {}
     for number, field in enumerate(fields.dictionary.to_pylist()):
         mine = np.flatnonzero(code == number)
+        begins = first[row[mine]] + values["first"][mine]
         extents = Extents(
-            first=first[row[mine]] + values["first"][mine], count=values["count"][mine], part=part[row[mine]],
-            offset=values["offset"][mine], stride=int(values["stride"][mine[0]]), one_per_row_group=len(mine) == len(first),
+            first=begins, count=values["count"][mine], part=part[row[mine]], offset=values["offset"][mine],
+            stride=int(values["stride"][mine[0]]), one_per_row_group=np.array_equal(begins, first),
         )  # fmt: skip
         ends = extents.offset + extents.count * extents.stride
         inside = (extents.offset >= 0) & (extents.count > 0) & (ends <= part_bytes[row[mine]])

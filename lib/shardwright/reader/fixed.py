@@ -149,11 +149,12 @@ class LocalNumbers:
         grouped = None
         if len(indexes) >= _MANY_SAMPLES and len(self._places) >= _MANY_COLUMNS:
             grouped = ByRowGroup(indexes, row_groups, self._row_groups)
-        if grouped is None or len(indexes) < _MANY_SAMPLES * len(grouped.groups):
-            return Taken([_gather(places.addresses(indexes, row_groups), places.width) for places in self._places])
+            if len(indexes) < _MANY_SAMPLES * len(grouped.groups):
+                grouped = None
         taken = []
         for places in self._places:
-            if (groups := places.arrays(grouped.groups)) is None:
+            groups = None if grouped is None else places.arrays(grouped.groups)
+            if grouped is None or groups is None:
                 taken.append(_gather(places.addresses(indexes, row_groups), places.width))
             else:
                 taken.append(_bytes(grouped.in_order(list(map(take_rows, groups, grouped.rows)))))
