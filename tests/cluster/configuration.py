@@ -43,7 +43,9 @@ def java_home() -> str:
     return home or str(Path(java or "").resolve().parents[1])
 
 
-def java(main: str, arguments: Sequence[str | Path], classpath: Sequence[str | Path], heap_mb: int) -> list[str | Path]:
-    """A command that runs the class `main`."""
+def java(
+    main: str, arguments: Sequence[str | Path], classpath: Sequence[str | Path], heap_mb: int, options: Sequence[str] = ()
+) -> list[str | Path]:
+    """A command that runs the class `main`; `options` are the JVM's."""
     joined = ":".join(map(str, classpath))
-    return [Path(java_home(), "bin/java"), f"-Xmx{heap_mb}m", *_FLAGS, "-cp", joined, main, *arguments]
+    return [Path(java_home(), "bin/java"), f"-Xmx{heap_mb}m", *_FLAGS, *options, "-cp", joined, main, *arguments]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -100,3 +101,9 @@ def wait_until(condition: Callable[[], bool], what: str, seconds: float = 60, da
         assert time.monotonic() - began < seconds, f"not within {seconds} s: {what}{logs}"
         time.sleep(0.05)
     return time.monotonic() - began
+
+
+def listens(port: int) -> bool:
+    """Whether a server takes connections at 127.0.0.1."""
+    with socket.socket() as client:
+        return client.connect_ex(("127.0.0.1", port)) == 0

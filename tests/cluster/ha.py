@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import socket
 from collections.abc import Mapping
 from pathlib import Path
 
-from tests.cluster.daemon import Daemon, wait_until
+from tests.cluster.daemon import Daemon, listens, wait_until
 from tests.cluster.hdfs import Hdfs
+from tests.cluster.kerberos import Kdc
 from tests.processes import free_ports
 
 _HDFS = "org.apache.hadoop.hdfs"
@@ -25,14 +25,15 @@ class HaHdfs(Hdfs):
 
     def __init__(
         self, folder: Path, *, datanodes: int = 3, core: Mapping[str, object] | None = None,
-        hdfs: Mapping[str, object] | None = None,
+        hdfs: Mapping[str, object] | None = None, kerberos: Kdc | None = None,
     ) -> None:  # fmt: skip
+        host = "localhost" if kerberos else "127.0.0.1"
         zookeeper, *ports = free_ports(1 + 3 * len(_NAMES) + 2 * 3)
         of_names, of_journals = ports[: 3 * len(_NAMES)], ports[3 * len(_NAMES) :]
         rpc, http, controllers = of_names[0::3], of_names[1::3], of_names[2::3]
         journals = list(zip(of_journals[0::2], of_journals[1::2], strict=True))
         super().__init__(
-            folder, datanodes=datanodes,
+            folder, datanodes=datanodes, kerberos=kerberos,
             core={
                 "fs.defaultFS": "hdfs://ns1", "ha.zookeeper.quorum": f"127.0.0.1:{zookeeper}",
                 "ha.zookeeper.session-timeout.ms": 4000, "ha.health-monitor.check-interval.ms": 500,
@@ -46,15 +47,15 @@ class HaHdfs(Hdfs):
                     f"{_HDFS}.server.namenode.ha.ConfiguredFailoverProxyProvider",
                 "dfs.ha.fencing.methods": "shell(true)", "dfs.ha.automatic-failover.enabled": "true",
                 "dfs.ha.tail-edits.period": "1s", "dfs.ha.log-roll.period": "10s",
-                **{f"dfs.namenode.rpc-address.ns1.{n}": f"127.0.0.1:{port}" for n, port in zip(_NAMES, rpc, strict=True)},
-                **{f"dfs.namenode.http-address.ns1.{n}": f"127.0.0.1:{port}" for n, port in zip(_NAMES, http, strict=True)},
+                **{f"dfs.namenode.rpc-address.ns1.{n}": f"{host}:{port}" for n, port in zip(_NAMES, rpc, strict=True)},
+                **{f"dfs.namenode.http-address.ns1.{n}": f"{host}:{port}" for n, port in zip(_NAMES, http, strict=True)},
                 **{f"dfs.namenode.name.dir.ns1.{n}": (folder / "data" / n).as_uri() for n in _NAMES},
                 **{f"dfs.ha.zkfc.port.ns1.{n}": port for n, port in zip(_NAMES, controllers, strict=True)},
                 **(hdfs or {}),
             },
         )  # fmt: skip
         self.url, self.webhdfs = "hdfs://ns1", "webhdfs://ns1"
-        self.namenodes_http = [f"http://127.0.0.1:{port}" for port in http]
+        self.namenodes_http = [f"http://{host}:{port}" for port in http]
         (folder / "web/webapps/journal").mkdir()
         self._ports = {"zookeeper": zookeeper, **{f"journalnode-{n}": port for n, (port, _) in enumerate(journals, 1)}}
         self.zookeeper = self._zookeeper(zookeeper)
@@ -71,7 +72,7 @@ class HaHdfs(Hdfs):
         needed = [self.zookeeper, *self.journalnodes]
         for daemon in needed:
             daemon.start()
-        wait_until(lambda: all(map(_listens, self._ports.values())), "ZooKeeper and JournalNodes", 60, needed)
+        wait_until(lambda: all(map(listens, self._ports.values())), "ZooKeeper and JournalNodes", 60, needed)
         self.run(_NAMENODE, *_own("nn1"), "-format", "-nonInteractive")
         self.namenode.start()
         self.run(_CONTROLLER, *_own("nn1"), "-formatZK", "-nonInteractive", "-force")
@@ -119,8 +120,3 @@ class HaHdfs(Hdfs):
 def _own(name: str) -> tuple[str, str]:
     """Which of the NameNodes a process is, or stands beside."""
     return "-D", f"dfs.ha.namenode.id={name}"
-
-
-def _listens(port: int) -> bool:
-    with socket.socket() as client:
-        return client.connect_ex(("127.0.0.1", port)) == 0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import itertools
 import json
 import os
@@ -18,6 +19,7 @@ from urllib.parse import quote, urlencode
 from tests.cluster.configuration import java, java_home, make_conf, write_site
 from tests.cluster.daemon import MARK, Daemon, Guard, wait_until
 from tests.cluster.jars import hadoop_jars
+from tests.cluster.kerberos import Kdc
 from tests.processes import free_ports
 
 SUPERUSER = "hdfs"
@@ -36,6 +38,7 @@ class Hdfs:
 
     DataNode n is the host 127.0.0.n (Linux answers on all of 127/8), so that block locations tell them apart. They are
     reached at 127.0.0.1 with ports of their own. `core` and `hdfs` add to the settings of core-site.xml and hdfs-site.xml.
+    With `kerberos` all is asked for tickets and tokens, and `localhost` is the name of the NameNode, as its principals have it.
     """
 
     def __init__(
@@ -45,15 +48,18 @@ class Hdfs:
         datanodes: int = 3,
         core: Mapping[str, object] | None = None,
         hdfs: Mapping[str, object] | None = None,
+        kerberos: Kdc | None = None,
     ) -> None:
         rpc, http, *ports = free_ports(2 + 3 * datanodes)
-        self.folder = folder
-        self.url = f"hdfs://127.0.0.1:{rpc}"
-        self.namenodes_http = [f"http://127.0.0.1:{http}"]
-        self.webhdfs = f"webhdfs://127.0.0.1:{http}"
+        self.folder, self.kerberos = folder, kerberos
+        self.host = "localhost" if kerberos else "127.0.0.1"
+        self.url = f"hdfs://{self.host}:{rpc}"
+        self.namenodes_http = [f"http://{self.host}:{http}"]
+        self.webhdfs = f"webhdfs://{self.host}:{http}"
         self.conf = make_conf(folder)
-        self.core: dict[str, object] = {**self._core(), **(core or {})}
-        self.settings: dict[str, object] = {**self._hdfs(rpc, http), **(hdfs or {})}
+        secure = (kerberos.core(), kerberos.hdfs()) if kerberos else ({}, {})
+        self.core: dict[str, object] = {**self._core(), **secure[0], **(core or {})}
+        self.settings: dict[str, object] = {**self._hdfs(rpc, http), **secure[1], **(hdfs or {})}
         write_site(self.conf, "core-site", self.core)
         write_site(self.conf, "hdfs-site", self.settings)
         self.logs = folder / "logs"
@@ -83,7 +89,7 @@ class Hdfs:
 
     def state_of(self, n: int) -> str | None:
         """Of the NameNode at place `n`: active, standby, initializing; None while it is not there."""
-        return _bean(self.namenodes_http[n], _STATUS).get("State")
+        return self._bean(self.namenodes_http[n], _STATUS).get("State")
 
     @property
     def http(self) -> str:
@@ -92,13 +98,19 @@ class Hdfs:
 
     @property
     def environment(self) -> dict[str, str]:
-        """What a client process needs; daemons have another HADOOP_USER_NAME, and `mark`."""
-        return {"HADOOP_CONF_DIR": str(self.conf), "HADOOP_USER_NAME": USER, "JAVA_HOME": java_home()}
+        """What a client process needs; daemons have another HADOOP_USER_NAME, and `mark`. A secure one gets `USER`'s ticket."""
+        return {"HADOOP_CONF_DIR": str(self.conf), "JAVA_HOME": java_home(), **self._login}
 
     @property
     def mark(self) -> dict[str, str]:
         """The variable that makes a process one of this cluster's: it ends with the cluster at the latest."""
         return {MARK: str(self.folder)}
+
+    @functools.cached_property
+    def _login(self) -> dict[str, str]:
+        if self.kerberos is None:
+            return {"HADOOP_USER_NAME": USER}
+        return {**self.kerberos.environment, "KRB5CCNAME": f"FILE:{self.kerberos.ticket(USER)}"}
 
     def start(self) -> None:
         """Format, start all, and make the home directory of `USER`. Takes about 10 s."""
@@ -138,7 +150,9 @@ class Hdfs:
         wanted = live if live is not None else len(running)
 
         def ready() -> bool:
-            if any('"ActorState":"RUNNING"' not in _bean(http, _DATANODE).get("BPServiceActorInfo", "") for http in running):
+            if any(
+                '"ActorState":"RUNNING"' not in self._bean(http, _DATANODE).get("BPServiceActorInfo", "") for http in running
+            ):
                 return False  # for a while the NameNode takes one that was ended for alive
             state = self.state()
             return state.get("NumLiveDataNodes") == wanted and state.get("FSState") == "Operational"
@@ -147,7 +161,7 @@ class Hdfs:
 
     def state(self) -> dict[str, Any]:
         """What the NameNode says of itself: NumLiveDataNodes, FSState, UnderReplicatedBlocks, …; {} while it is not there."""
-        return _bean(self.http, _NAMENODE)
+        return self._bean(self.http, _NAMENODE)
 
     def kill_datanode(self, n: int) -> None:
         """Kill -9; the NameNode counts it as dead after 12 s."""
@@ -175,13 +189,21 @@ class Hdfs:
 
     def request(self, method: str, path: str, op: str, *, user: str = SUPERUSER, **parameters: object) -> dict[str, Any]:
         """A WebHDFS request without a body (MKDIRS, SETQUOTA, SETECPOLICY, GETFILEBLOCKLOCATIONS, …), by the superuser."""
-        query = urlencode({"op": op, "user.name": user, **parameters})
-        request = urllib.request.Request(f"{self.http}/webhdfs/v1{quote(path)}?{query}", method=method)
+        query = urlencode({"op": op, **({} if self.kerberos else {"user.name": user}), **parameters})
         try:
-            with urllib.request.urlopen(request, timeout=60) as answer:
-                return dict(json.loads(answer.read() or b"{}"))
+            return dict(json.loads(self.fetch(f"{self.http}/webhdfs/v1{quote(path)}?{query}", method, seconds=60) or b"{}"))
         except urllib.error.HTTPError as error:
             raise AssertionError(f"{method} {path} {op}: {error} {error.read().decode()}") from None
+
+    def fetch(self, url: str, method: str = "GET", *, data: bytes | None = None, seconds: float = 5) -> bytes:
+        """What a daemon's web server answers the superuser. Raises OSError."""
+        request = urllib.request.Request(url, data, method=method)
+        if data is not None:
+            request.add_header("Content-Type", "application/json")
+        if self.kerberos:
+            request.add_header("Authorization", self.kerberos.authorisation())
+        with urllib.request.urlopen(request, timeout=seconds) as answer:
+            return bytes(answer.read())
 
     def admin(self, *arguments: str) -> str:
         """`hdfs dfsadmin ARGUMENT…` by the superuser; what it said. Takes 2 s, `request` does not."""
@@ -193,7 +215,7 @@ class Hdfs:
 
     def run(self, main: str, *arguments: str) -> str:
         """One of Hadoop's Java classes by the superuser, to its end; what it said. Fails where it fails."""
-        command = java(main, arguments, self.classpath, _HEAP_MB)
+        command = java(main, arguments, self.classpath, _HEAP_MB, self._java_options)
         done = subprocess.run(
             command, env=self._daemon_environment(), stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT, text=True, timeout=120,
@@ -207,7 +229,7 @@ class Hdfs:
 
     def daemon(self, name: str, main: str, *arguments: str, heap_mb: int = _HEAP_MB) -> Daemon:
         """A process of this cluster, not started yet."""
-        command = java(main, arguments, self.classpath, heap_mb)
+        command = java(main, arguments, self.classpath, heap_mb, self._java_options)
         return Daemon(name, command, self._daemon_environment(), self.logs / f"{name}.log")
 
     def data(self, n: int) -> Path:
@@ -225,7 +247,20 @@ class Hdfs:
         return self.daemon(f"datanode-{n}", f"{_HDFS}.server.datanode.DataNode", *arguments)
 
     def _daemon_environment(self) -> dict[str, str]:
-        return {**os.environ, **self.environment, **self.mark, "HADOOP_USER_NAME": SUPERUSER}
+        login = {"KRB5CCNAME": f"FILE:{self.kerberos.superuser}"} if self.kerberos else {"HADOOP_USER_NAME": SUPERUSER}
+        return {**os.environ, **self.environment, **self.mark, **login}
+
+    @property
+    def _java_options(self) -> list[str]:
+        return [self.kerberos.java_options] if self.kerberos else []
+
+    def _bean(self, http: str, name: str) -> dict[str, Any]:
+        """What a daemon says of itself at its web server; {} while it is not there."""
+        try:
+            beans = json.loads(self.fetch(f"{http}/jmx?qry={name}"))["beans"]
+        except (OSError, ValueError, HTTPException):
+            return {}
+        return dict(beans[0]) if beans else {}
 
     def _core(self) -> dict[str, object]:
         return {
@@ -239,8 +274,8 @@ class Hdfs:
 
     def _hdfs(self, rpc: int, http: int) -> dict[str, object]:
         return {
-            "dfs.namenode.rpc-address": f"127.0.0.1:{rpc}",
-            "dfs.namenode.http-address": f"127.0.0.1:{http}",
+            "dfs.namenode.rpc-address": f"{self.host}:{rpc}",
+            "dfs.namenode.http-address": f"{self.host}:{http}",
             "dfs.namenode.name.dir": (self.folder / "data/namenode").as_uri(),
             "dfs.namenode.handler.count": 8,
             "dfs.datanode.handler.count": 4,
@@ -254,13 +289,3 @@ class Hdfs:
             "dfs.namenode.heartbeat.recheck-interval": 1000,
             "dfs.webhdfs.enabled": "true",
         }
-
-
-def _bean(http: str, name: str) -> dict[str, Any]:
-    """What a daemon says of itself at its web server; {} while it is not there."""
-    try:
-        with urllib.request.urlopen(f"{http}/jmx?qry={name}", timeout=5) as answer:
-            beans = json.load(answer)["beans"]
-    except (OSError, ValueError, HTTPException):
-        return {}
-    return dict(beans[0]) if beans else {}

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import urllib.request
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -47,7 +46,12 @@ class Yarn:
         addresses = dict(zip(_RESOURCEMANAGER, free_ports(len(_RESOURCEMANAGER)), strict=True))
         self.http = f"http://127.0.0.1:{addresses['webapp.address']}"
         own = {f"yarn.resourcemanager.{name}": f"127.0.0.1:{port}" for name, port in addresses.items()}
-        self.settings: dict[str, object] = {**own, **self._yarn(), **(yarn or {})}
+        self.settings: dict[str, object] = {
+            **own,
+            **self._yarn(),
+            **(hdfs.kerberos.yarn() if hdfs.kerberos else {}),
+            **(yarn or {}),
+        }
         write_site(hdfs.conf, "yarn-site", self.settings)
         write_site(hdfs.conf, "capacity-scheduler", _SCHEDULER)
         self.resourcemanager = hdfs.daemon("resourcemanager", f"{_YARN}.resourcemanager.ResourceManager", heap_mb=_HEAP_MB)
@@ -76,8 +80,7 @@ class Yarn:
     def get(self, what: str) -> dict[str, Any]:
         """An answer of the ResourceManager's REST API: "metrics", "apps", "apps/application_…"; {} while it is not there."""
         try:
-            with urllib.request.urlopen(f"{self.http}/ws/v1/cluster/{what}", timeout=5) as answer:
-                (inner,) = json.load(answer).values()
+            (inner,) = json.loads(self.hdfs.fetch(f"{self.http}/ws/v1/cluster/{what}")).values()
         except (OSError, ValueError):
             return {}
         return dict(inner or {})
@@ -89,12 +92,9 @@ class Yarn:
 
     def kill(self, application: str) -> None:
         """End an application, and wait until its processes are gone."""
-        request = urllib.request.Request(
-            f"{self.http}/ws/v1/cluster/apps/{application}/state?user.name=hdfs", method="PUT",
-            data=b'{"state": "KILLED"}', headers={"Content-Type": "application/json"},
-        )  # fmt: skip
-        with urllib.request.urlopen(request, timeout=30):
-            pass
+        who = "" if self.hdfs.kerberos else "?user.name=hdfs"
+        state = f"{self.http}/ws/v1/cluster/apps/{application}/state{who}"
+        self.hdfs.fetch(state, "PUT", data=b'{"state": "KILLED"}', seconds=30)
         wait_until(lambda: not self.processes(application), f"the end of {application}'s processes")
 
     def processes(self, application: str) -> list[Process]:
@@ -133,7 +133,7 @@ class Yarn:
             "yarn.nodemanager.resource.cpu-vcores": CORES,
             "yarn.nodemanager.vmem-check-enabled": "false",
             "yarn.nodemanager.disk-health-checker.max-disk-utilization-per-disk-percentage": 99.5,
-            "yarn.nodemanager.env-whitelist": f"JAVA_HOME,HADOOP_CONF_DIR,PATH,LANG,TZ,{MARK}",
+            "yarn.nodemanager.env-whitelist": f"JAVA_HOME,HADOOP_CONF_DIR,PATH,LANG,TZ,KRB5_CONFIG,{MARK}",
             "yarn.nodemanager.heartbeat.interval-ms": 200,
             "yarn.resourcemanager.nodemanagers.heartbeat-interval-ms": 200,
             "yarn.scheduler.minimum-allocation-mb": 128,
