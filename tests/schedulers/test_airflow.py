@@ -164,15 +164,24 @@ def test_a_wrong_configuration(scheduled: Lab) -> None:
 
 
 def test_a_failure_that_stays(scheduled: Lab) -> None:
-    """A keytab for which there is no Kerberos: tried again as often as is said, then the call-back."""
+    """Tried again as often as is said, then the call-back. Spark takes a keytab and ignores it where there is no Kerberos."""
     lab, output, began = scheduled, scheduled.output("stays"), time.monotonic()
-    run = lab.trigger("impatient", output, principal="ada@EXAMPLE.ORG", keytab=str(lab.keytab))
+    run = lab.trigger(
+        "impatient", output, settings=[f"read.path={lab.folder}/nothing"], principal="ada@EXAMPLE.ORG", keytab=str(lab.keytab)
+    )
     tasks = run.end("failed")
-    assert (tasks["new_input"].state, tasks["new_input"].tries) == ("failed", 4)
-    log = run.log("new_input")
-    assert str(lab.keytab) in log
-    assert log.count("new_input of impatient failed") == 1
-    lab.record("a failure that stays", "three retries, each later than the one before; then the call-back", began, None, log)
+    assert (tasks["prepare"].state, tasks["prepare"].tries, tasks["verify"].state) == ("failed", 4, "upstream_failed")
+    log = run.log("prepare")
+    assert log.count(f"--keytab {lab.keytab}") == 4
+    assert log.count("prepare of impatient failed") == 1
+    lab.record("no input where it should be", "three retries, each later than the one before; call-back", began, None, log)
+
+
+def test_parameters_are_checked(scheduled: Lab) -> None:
+    """Before a run is made: in cluster mode there is no result to go on with."""
+    for name, value in (("spark", ["--deploy-mode", "cluster"]), ("settings", ["shard.count"]), ("wait_seconds", -1)):
+        with pytest.raises(AssertionError, match=f"400.*{name}"):
+            scheduled.trigger("patient", scheduled.output("never"), **{name: value})
 
 
 def test_a_task_is_marked_failed(scheduled: Lab) -> None:
