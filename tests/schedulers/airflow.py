@@ -175,6 +175,11 @@ class Run:
         """What a person does in the web interface: the task is failed, or done."""
         self.airflow.request("PATCH", f"{self._path}/taskInstances/{task}", {"new_state": state})
 
+    def clear(self, task: str) -> None:
+        """What a person does to have a task run again, even while it runs."""
+        body = {"dry_run": False, "dag_run_id": self.id, "task_ids": [task], "only_failed": False}
+        self.airflow.request("POST", f"dags/{self.dag}/clearTaskInstances", body)
+
     def delete(self) -> None:
         """It has not begun yet, and never will."""
         self.airflow.request("DELETE", self._path)
