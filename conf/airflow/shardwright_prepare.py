@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import logging
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -29,6 +30,9 @@ FAILED, WRONG_CALL, HELD, NOTHING_NEW = 1, 2, 3, 4
 
 PATIENCE = timedelta(seconds=3)
 """How long a job may take to end when its task is ended; Airflow ends the task itself by force after 5 s."""
+
+SECRET = re.compile(r"(?i)^([^=]*(?:secret|password|token|access\.?key)[^=]*=).*", re.S)
+"""A word whose value is not for the log; the names are those of spark.redaction.regex."""
 
 PUBLISHED = AssetAlias("shardwright")
 log = logging.getLogger(__name__)
@@ -59,7 +63,7 @@ def dataset_dag(
         catchup=False,
         max_active_runs=1,
         default_args={
-            "retries": retries, "retry_delay": retry_delay, "retry_exponential_backoff": True,
+            "retries": retries, "retry_delay": retry_delay, "retry_exponential_backoff": 2,
             "max_retry_delay": timedelta(hours=1), "on_failure_callback": failed,
         },
         params=job_params(config, output, spark),
@@ -156,7 +160,7 @@ def submit(job: str, *words: str, spark: Sequence[str] = ()) -> tuple[int, dict[
     params = get_current_context()["params"]
     user = [word for name in ("principal", "keytab") if params[name] for word in (f"--{name}", params[name])]
     command = ["./spark-submit.sh", *params["spark"], *user, *spark, f"jobs/{job}", *words, "--json"]
-    log.info("in %s: %s", HOME, " ".join(command))
+    log.info("in %s: %s", HOME, " ".join(SECRET.sub(r"\1***", word) for word in command))
     with started(command) as process:
         errors = Thread(target=logged, args=(process.stderr,))
         errors.start()

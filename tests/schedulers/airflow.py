@@ -9,7 +9,9 @@ import urllib.error
 import urllib.request
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import datetime
 from functools import cached_property
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -146,6 +148,13 @@ class Run:
         """By name."""
         found = self.airflow.request("GET", f"{self._path}/taskInstances")["task_instances"]
         return {one["task_id"]: Task(one["state"], one["try_number"], one["start_date"], one["end_date"]) for one in found}
+
+    def waits(self, task: str) -> list[float]:
+        """Seconds between the end of each try of a task and the begin of the next one."""
+        tries = self.airflow.request("GET", f"{self._path}/taskInstances/{task}/tries")["task_instances"]
+        ordered = sorted(tries, key=lambda one: one["try_number"])
+        times = [(datetime.fromisoformat(one["start_date"]), datetime.fromisoformat(one["end_date"])) for one in ordered]
+        return [(after[0] - before[1]).total_seconds() for before, after in pairwise(times)]
 
     def until(self, task: str, *states: str, seconds: float = 300) -> Task:
         """Wait for a state of a task."""

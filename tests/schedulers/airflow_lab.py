@@ -25,6 +25,8 @@ from tests.spark.mnist import digits, write_digits
 
 DAG = ROOT / "conf/airflow/shardwright_prepare.py"
 POOL = "shardwright"
+RETRY_SECONDS = 3
+PASSWORD = "a password among Spark's settings"
 SAMPLES, LATER = 1600, 400
 """Digits of the input, and those that come later."""
 
@@ -50,7 +52,7 @@ part_bytes = 200_000
 
 _CALLS = """
 from datetime import timedelta as _time
-_same = {{"config": "{config}", "spark": {spark}, "schedule": None, "retries": 3, "retry_delay": _time(seconds=3)}}
+_same = {{"config": "{config}", "spark": {spark}, "schedule": None, "retries": 3, "retry_delay": _time(seconds={seconds})}}
 dataset_dag("patient", check_every=_time(seconds=2), give_up_after=_time(minutes=5), **_same)
 dataset_dag("impatient", check_every=_time(seconds=2), give_up_after=_time(seconds=1), **_same)
 """
@@ -62,9 +64,9 @@ from airflow.sdk import Asset, dag, task
 def trainer():
     @task
     def train(triggering_asset_events):
-        for events in triggering_asset_events.values():
+        for asset, events in triggering_asset_events.items():
             newest = max(events, key=lambda event: event.timestamp).extra
-            print("train on", newest["url"], newest["version"])
+            print("train on", newest["url"], newest["version"], "by", asset)
     train()
 trainer()
 """
@@ -148,8 +150,8 @@ def lost_samples(url: str, samples: int = SAMPLES) -> int:
 
 def make_lab(folder: Path, environment: Mapping[str, str], source: str | None = None) -> Lab:
     """Airflow with its database, the pool and the DAGs; not started. `source` is another input than its folder of digits."""
-    planted = {name: secrets.token_hex(12) for name in ("a connection's password", "a keytab", "a delegation token")}
-    password, keytab, token = planted.values()
+    planted = {name: secrets.token_hex(12) for name in (PASSWORD, "a connection's password", "a keytab", "a token")}
+    _, password, keytab, token = planted.values()
     lab = Lab(Airflow(folder / "airflow", {**_variables(folder, password), **environment}), folder, planted)
     lab.asked.mkdir()
     lab.keytab.write_text(keytab)
@@ -159,7 +161,7 @@ def make_lab(folder: Path, environment: Mapping[str, str], source: str | None = 
     config.write_text(CONFIG.format(path=source or lab.source))
     text, home = re.subn(r'^HOME = ".*"$', f'HOME = "{ROOT}"', DAG.read_text(), flags=re.M)
     assert home == 1
-    (lab.airflow.dags / DAG.name).write_text(text + _CALLS.format(config=config, spark=LOCAL))
+    (lab.airflow.dags / DAG.name).write_text(text + _CALLS.format(config=config, spark=LOCAL, seconds=RETRY_SECONDS))
     (lab.airflow.dags / "trainer.py").write_text(_CONSUMER.format(url=lab.output("asset")))
     (lab.airflow.dags / "broken.py").write_text("from airflow.sdk import dag\nraise ValueError('this file is no DAG')\n")
     lab.airflow.run("pools", "set", POOL, "1", "jobs of shardwright")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import platform
 import re
+import socket
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -18,14 +19,14 @@ _TEXT = """
 Database (SQLite), DAG processor, scheduler (LocalExecutor) and API server on one machine. The DAG is
 `conf/airflow/shardwright_prepare.py` with two datasets added to it; jobs read 1,600 digits, on `local[2]` unless something else
 is said. Times are from the trigger, or from the fault where there is one. Logs are Airflow's own, without its lines about
-itself, cut to a width.
+itself and without `--conf` and `--py-files`, cut to a width.
 """
 _WIDTH = 180
 _NOISE = re.compile(
     r"::(end)?group::|DAG bundles loaded|Filling up the DagBag|is deprecated|Worker startup parse|Pushing xcom|Done\. Returned"
     r"|Poking callable"
 )
-_PRINTED = re.compile(r"^\S+T(\d\d:\d\d:\d\d)\S* +\[(\w+) *\] (.*?) +\[[\w.]*\.?[\w.]+\].*$")
+_PRINTED = re.compile(r"^\S+T(\d\d:\d\d:\d\d)\S* +\[(\w+) *\] (.*?) +\[[\w.]+\](?:.*?(reason='[^']*'))?.*$")
 """A line that `airflow dags test` prints."""
 
 
@@ -41,10 +42,12 @@ class Record:
 
 
 def excerpt(log: str, names: Mapping[str, str]) -> str:
-    """The lines of a log that tell something, cut to a width, with these names replaced."""
+    """The lines of a log that tell something, cut to a width, with these names and this host's replaced."""
     kept = []
     for line in log.splitlines():
-        line = _PRINTED.sub(r"\1 \2 \3", line)
+        line = _PRINTED.sub(r"\1 \2 \3 \4", line).rstrip()
+        line = re.sub(r"--(py-files |conf=)\S+ ", "", line)
+        line = re.sub(rf"\b{re.escape(socket.gethostname())}\b", "host", line)
         for name, other in names.items():
             line = line.replace(name, other)
         if not _NOISE.search(line):

@@ -29,7 +29,11 @@ def test_dags_test(airflow_lab: Lab) -> None:
     assert "jobs/verify.py" not in printed
     assert lab.latest(output) == "v000001"
     lab.record(
-        "nothing new", "the sensor looked, waited, and gave up: the run is skipped", began, str(output), of_tasks(printed)
+        "nothing new",
+        "the sensor looked, and gave up after the second that it had: the run is skipped",
+        began,
+        str(output),
+        of_tasks(printed),
     )
 
 

@@ -14,7 +14,7 @@ from tests.cluster.daemon import wait_until
 from tests.cluster.faulty import FOLDER, HOLD
 from tests.cluster.submitted import Job
 from tests.schedulers.airflow import Run
-from tests.schedulers.airflow_lab import LOCAL, POOL, Lab
+from tests.schedulers.airflow_lab import LOCAL, PASSWORD, POOL, RETRY_SECONDS, Lab
 
 pytestmark = pytest.mark.schedulers
 
@@ -35,7 +35,7 @@ def test_the_driver_is_killed(scheduled: Lab) -> None:
     assert (tasks["prepare"].tries, tasks["verify"].tries) == (2, 1)
     assert not lab.begun()
     assert "exit code -9" in run.log("prepare", 1)
-    happened = "the task was up for retry, and its second try went on after the read pass"
+    happened = "up for retry; the second try said the read pass's result again, but read no sample, and went on from there"
     lab.record("driver killed by kill -9", happened, began, str(output), run.log("prepare"))
 
 
@@ -73,15 +73,26 @@ def test_a_wrong_configuration(scheduled: Lab) -> None:
 def test_a_failure_that_stays(scheduled: Lab) -> None:
     """Tried again as often as is said, then the call-back. Spark takes a keytab and ignores it where there is no Kerberos."""
     lab, output, began = scheduled, scheduled.output("stays"), time.monotonic()
+    secret = f"spark.hadoop.planted.password={lab.planted[PASSWORD]}"
     run = lab.trigger(
-        "impatient", output, settings=[f"read.path={lab.folder}/nothing"], principal="ada@EXAMPLE.ORG", keytab=str(lab.keytab)
-    )
+        "impatient", output, settings=[f"read.path={lab.folder}/nothing"], spark=[*LOCAL, "--conf", secret],
+        principal="ada@EXAMPLE.ORG", keytab=str(lab.keytab),
+    )  # fmt: skip
     tasks = run.end("failed")
     assert (tasks["prepare"].state, tasks["prepare"].tries, tasks["verify"].state) == ("failed", 4, "upstream_failed")
+    waits = run.waits("prepare")
+    assert [wait >= RETRY_SECONDS * 2**number for number, wait in enumerate(waits)] == [True, True, True], waits
     log = run.log("prepare")
+    assert "planted.password=***" in log
     assert log.count(f"--keytab {lab.keytab}") == 4
     assert log.count("prepare of impatient failed") == 1
-    lab.record("no input where it should be", "three retries, each later than the one before; call-back", began, None, log)
+    lab.record(
+        "no input where it should be",
+        f"retries after {', '.join(f'{wait:.0f}' for wait in waits)} s; then the call-back",
+        began,
+        None,
+        log,
+    )
 
 
 def test_parameters_are_checked(scheduled: Lab) -> None:
@@ -101,7 +112,8 @@ def test_a_task_is_marked_failed(scheduled: Lab) -> None:
     seconds = time.monotonic() - began
     assert run.end("failed")["prepare"].tries == 1
     assert lab.latest(output) is None
-    happened = f"the job's processes were gone after {seconds:.0f} s; call-back"
+    assert "failed in try" not in run.log("prepare")
+    happened = f"the job's processes were gone after {seconds:.0f} s; no call-back, since a person knows"
     lab.record("task marked failed while its job runs", happened, began, None, run.log("prepare"))
 
 
@@ -170,7 +182,7 @@ def test_no_secret_is_in_a_log(scheduled: Lab) -> None:
     for name, secret in {**scheduled.planted, "a token of Airflow's": _JWT}.items():
         found = [str(path) for path in logs if re.search(secret, path.read_text(errors="replace"))]
         assert not found, f"{name} is in {found}"
-    scheduled.record("secrets", f"a connection's password, a keytab's and a token's content: in none of {len(logs)} logs",
+    scheduled.record("secrets", f"{', '.join(scheduled.planted)}, Airflow's own tokens: in none of {len(logs)} logs",
                      time.monotonic(), None)  # fmt: skip
 
 
