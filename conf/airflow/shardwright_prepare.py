@@ -87,7 +87,10 @@ def job_params(config: str, output: str | None, spark: Sequence[str]) -> dict[st
         "config": Param(config, "The dataset's configuration: below the checkout, or absolute", **text),
         "output": Param(output, "Where the dataset goes; nothing: publish.path of the configuration", **no_text),
         "settings": Param(
-            [], "Keys that override the configuration, one a line: shard.count=8", **words, items={"pattern": "="}
+            [],
+            "Keys that override the configuration, one a line: shard.count=8",
+            **words,
+            items={"type": "string", "pattern": "="},
         ),
         "new_version": Param(False, "Publish although the dataset has another configuration", type="boolean"),
         "wait_seconds": Param(600, "How long to wait for another job that holds the dataset", type="number", minimum=0),

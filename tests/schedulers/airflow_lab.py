@@ -60,13 +60,13 @@ dataset_dag("impatient", check_every=_time(seconds=2), give_up_after=_time(secon
 
 _CONSUMER = """
 from airflow.sdk import Asset, dag, task
-@dag(schedule=[Asset("{url}")])
+DATASET = Asset("{url}")
+@dag(schedule=[DATASET])
 def trainer():
     @task
     def train(triggering_asset_events):
-        for asset, events in triggering_asset_events.items():
-            newest = max(events, key=lambda event: event.timestamp).extra
-            print("train on", newest["url"], newest["version"], "by", asset)
+        newest = max(triggering_asset_events[DATASET], key=lambda event: event.timestamp).extra
+        print("train on", newest["url"], newest["version"])
     train()
 trainer()
 """
