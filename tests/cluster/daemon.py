@@ -91,15 +91,20 @@ class Guard:
         return left.splitlines()
 
 
-def wait_until(condition: Callable[[], bool], what: str, seconds: float = 60, daemons: Sequence[Daemon] = ()) -> float:
-    """Seconds until `condition` holds. Fails where that takes too long, or one of `daemons` has ended."""
+def wait_until(
+    condition: Callable[[], bool], what: str, seconds: float = 60, daemons: Sequence[Daemon] = (), every: float = 0.05
+) -> float:
+    """Seconds until `condition`, asked `every` so many seconds, holds.
+
+    Fails where that takes too long, or one of `daemons` has ended.
+    """
     began = time.monotonic()
     while not condition():
         for daemon in daemons:
             daemon.check()
         logs = "".join(f"\n{daemon.log}" for daemon in daemons)
         assert time.monotonic() - began < seconds, f"not within {seconds} s: {what}{logs}"
-        time.sleep(0.05)
+        time.sleep(every)
     return time.monotonic() - began
 
 
