@@ -59,8 +59,8 @@ def run(app: typer.Typer, arguments: Sequence[str] | None = None, *, name: str) 
             raise
         code = 2 if isinstance(error, ConfigError) else 3 if isinstance(error, LockedError) else 1
         text = str(error) if isinstance(error, ConfigError) else " ".join(str(error).split())
-        if "--json" in given:
+        print(f"error: {text}", file=sys.stderr)  # noqa: T201
+        if "--json" in given:  # last, since Spark's driver puts both streams on standard output
             found = {"status": "failed", "exit_code": code, "error": type(error).__name__, "message": text}
             print(json.dumps(found, ensure_ascii=False))  # noqa: T201
-        print(f"error: {text}", file=sys.stderr)  # noqa: T201
         sys.exit(code)
