@@ -20,23 +20,32 @@ usage: ./spark-submit.sh [what spark-submit takes] JOB.py [what the job takes]
   SHARDWRIGHT_PYTHON   the Python to use (else python3, python3.13, 3.12 or 3.11 on the PATH)
   XDG_CACHE_HOME       where the environment is kept (else ~/.cache)
   HADOOP_CONF_DIR      the cluster's configuration, for YARN and hdfs:// (docs/hadoop.md)
+  KRB5_CONFIG          Kerberos's configuration, where it is not /etc/krb5.conf; --principal and --keytab log in
   PYSPARK_PYTHON       the Python of the cluster's nodes (else python3.x of the same version)
 TEXT
 }
 
-master=${MASTER:-} job='' properties='' option=''
+master=${MASTER:-} job='' properties='' option='' keytab=''
 for argument in "$@"; do
   case $option in
   '') ;;
   --master) master=$argument option='' && continue ;;
   --properties-file) properties=$argument option='' && continue ;;
-  --conf | -c) case $argument in spark.master=*) master=${argument#*=} ;; esac && option='' && continue ;;
+  --keytab) keytab=$argument option='' && continue ;;
+  --conf | -c)
+    case $argument in
+    spark.master=*) master=${argument#*=} ;;
+    spark.kerberos.keytab=*) keytab=${argument#*=} ;;
+    esac
+    option='' && continue
+    ;;
   *) option='' && continue ;;
   esac
   case $argument in
   --help | -h | --version | --verbose | -v | --supervise | --usage-error | --load-spark-defaults) ;;
   --master=* | --conf=spark.master=*) master=${argument##*=} ;;
   --properties-file=*) properties=${argument#*=} ;;
+  --keytab=* | --conf=spark.kerberos.keytab=*) keytab=${argument##*=} ;;
   --*=*) ;;
   -*) option=$argument ;;
   *) job=$argument && break ;;
@@ -82,6 +91,12 @@ yarn)
   ;;
 *) export PYSPARK_PYTHON=${executors:-$PYSPARK_PYTHON} ;; # on a cluster it may lie elsewhere
 esac
+# Java does not look at KRB5_CONFIG. Tickets from the keytab, which Spark gets for its JVM, MIT's library gets for Python.
+[ -z "${KRB5_CONFIG:-}" ] || export SPARK_SUBMIT_OPTS="${SPARK_SUBMIT_OPTS:-} -Djava.security.krb5.conf=$KRB5_CONFIG"
+if [ -n "$keytab" ]; then
+  [ -r "$keytab" ] || { say "can't read the keytab $keytab" && exit 2; }
+  export KRB5_CLIENT_KTNAME=FILE:$keytab KRB5CCNAME=MEMORY:shardwright
+fi
 [ ! -t 2 ] || export SHARDWRIGHT_TERMINAL=/dev/tty # Spark hands its driver pipes: progress is shown there
 # Java announces a module that Spark asks for; no option silences that. The job's own output comes on stdout.
 exec "${submit[@]}" "$@" 2> >(exec grep --line-buffered -v '^WARNING: Using incubator modules' >&2)

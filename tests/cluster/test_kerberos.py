@@ -1,14 +1,48 @@
-"""A secure cluster: who has a ticket, a keytab or a token works; who has none is told what to do."""
+"""A secure cluster: who has a ticket, a keytab or a token works; who has none, or an expired one, is told what to do."""
 
 from __future__ import annotations
 
+import base64
+import os
+import subprocess
+import sys
+import time
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
+from shardwright.format.layout import MANIFEST
+from shardwright.format.versions import read_manifest
+from shardwright.reader.verify import verify
+from shardwright.storage import open_writable
 from tests.cluster.conftest import started
-from tests.cluster.hdfs import Hdfs
-from tests.cluster.kerberos import Kdc
+from tests.cluster.datasets import put
+from tests.cluster.hdfs import USER, Hdfs
+from tests.cluster.kerberos import REALM, Kdc
+from tests.cluster.kerberos_programs import python_packages
+from tests.cluster.submitted import Job, on_yarn
+from tests.cluster.yarn import Yarn
+from tests.conftest import ROOT, SAMPLES
+from tests.datasets import digits, publish
+
+_EPOCH = """
+import sys, time
+import shardwright as sw
+train = sw.open_dataset(sys.argv[1], split="train")
+seen = []
+for batch in train.loader(batch_size=20, seed=7, threads=0, memory_limit_bytes=2**26):
+    seen += batch["label"].tolist()
+    if len(seen) == 20:
+        print("begun", flush=True)
+        sys.stdin.readline()
+    from shardwright.storage import hdfs_client
+    hdfs_client._CONNECTIONS.clear()  # as a worker that opens the dataset later: each needs a ticket of its own
+    train = sw.open_dataset(sys.argv[1], split="train")
+    train.take([len(seen) % 60])
+print("samples", len(seen), flush=True)
+"""
+"""An epoch in which each batch logs in anew."""
 
 
 @pytest.fixture(scope="module")
@@ -26,11 +60,151 @@ def secure(kdc: Kdc, tmp_path_factory: pytest.TempPathFactory, request: pytest.F
         yield cluster
 
 
-def test_first(secure: Hdfs) -> None:
-    from shardwright.storage import open_writable
+@pytest.fixture(scope="module")
+def dataset(secure: Hdfs, tmp_path_factory: pytest.TempPathFactory) -> str:
+    """80 digits of `USER`'s."""
+    local = tmp_path_factory.mktemp("secure-set") / "set"
+    publish(local, {"train": digits(80)}, shards=2)
+    url = secure.new_folder("set")
+    put(local, url)
+    return url
 
+
+def _run(code: str, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, *code.split(), *arguments], env={**_environment(), **environment}, cwd=ROOT, capture_output=True,
+        text=True, timeout=120,
+    )  # fmt: skip
+
+
+def _environment() -> dict[str, str]:
+    return {**os.environ, "PYTHONPATH": f"{ROOT / 'lib'}{os.pathsep}{python_packages()}"}
+
+
+def _inspect(url: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    return _run("-m shardwright.cli inspect", url, **environment)
+
+
+def test_ticket_cache_and_keytab_read(kdc: Kdc, dataset: str) -> None:
+    assert _inspect(dataset).returncode == 0
+    own = {"KRB5CCNAME": "MEMORY:own", "KRB5_CLIENT_KTNAME": f"FILE:{kdc.keytab(USER)}"}
+    assert _inspect(dataset, **own).returncode == 0
+
+
+def test_what_is_written_is_the_tickets_owners(secure: Hdfs) -> None:
     storage = open_writable(secure.new_folder())
     storage.make_directory()
-    storage.write("a", b"1" * 1000)
-    assert storage.read("a") == b"1" * 1000
-    print(secure.request("GET", storage.url.partition(str(secure.url))[2], "LISTSTATUS"))
+    storage.write("a", b"1")
+    path = storage.url.removeprefix(secure.url)
+    (status,) = secure.request("GET", path, "LISTSTATUS")["FileStatuses"]["FileStatus"]
+    assert status["owner"] == USER
+
+
+def test_without_a_ticket_it_says_what_to_do(dataset: str, tmp_path: Path) -> None:
+    found = _inspect(dataset, KRB5CCNAME=f"FILE:{tmp_path / 'none'}")
+    assert found.returncode == 1
+    assert "there is no ticket: run kinit" in found.stderr
+    assert len(found.stderr.splitlines()) == 1
+
+
+def test_an_expired_ticket_is_told_from_none(kdc: Kdc, dataset: str) -> None:
+    cache = kdc.ticket(USER, lifetime="1s")
+    time.sleep(2)
+    found = _inspect(dataset, KRB5CCNAME=f"FILE:{cache}")
+    assert found.returncode == 1
+    assert "the Kerberos ticket has expired: run kinit" in found.stderr
+
+
+def test_a_configuration_without_kerberos_is_named(secure: Hdfs, dataset: str, tmp_path: Path) -> None:
+    for name in ("core-site.xml", "hdfs-site.xml"):
+        text = (secure.conf / name).read_text()
+        (tmp_path / name).write_text(text.replace("<value>kerberos</value>", "<value>simple</value>"))
+    found = _inspect(dataset, HADOOP_CONF_DIR=str(tmp_path))
+    assert found.returncode == 1
+    assert "hadoop.security.authentication" in found.stderr
+
+
+def test_webhdfs_by_spnego(secure: Hdfs, dataset: str, tmp_path: Path) -> None:
+    web = dataset.replace(secure.url, secure.webhdfs)
+    hosts = tmp_path / "hosts"
+    hosts.write_text("127.0.0.1\n127.0.0.2\n")
+    assert _run("-m shardwright.cli plan", dataset, "--nodes", str(hosts)).returncode == 0
+    assert _inspect(web).returncode == 0
+    refused = _run("-m shardwright.cli plan", dataset, "--nodes", str(hosts), KRB5CCNAME=f"FILE:{tmp_path / 'none'}")
+    assert refused.returncode == 1
+    assert "run kinit" in refused.stderr
+
+
+def test_a_stranger_may_not_read(kdc: Kdc, secure: Hdfs) -> None:
+    storage = open_writable(secure.new_folder("own"))
+    storage.make_directory()
+    path = storage.url.removeprefix(secure.url)
+    secure.request("PUT", path, "SETPERMISSION", permission="700")
+    found = _inspect(storage.url, KRB5CCNAME=f"FILE:{kdc.ticket('ada')}")
+    assert found.returncode == 1
+    assert "user ada lacks" in found.stderr
+
+
+@pytest.mark.parametrize("renewed", ["nothing", "kinit", "keytab"])
+def test_a_ticket_that_expires_in_an_epoch(kdc: Kdc, dataset: str, renewed: str) -> None:
+    """A new ticket is taken, whoever gets it; without one the epoch stops, and says so."""
+    cache = kdc.ticket(USER, lifetime="4s")
+    environment = {**_environment(), "KRB5CCNAME": f"FILE:{cache}"}
+    if renewed == "keytab":
+        environment["KRB5_CLIENT_KTNAME"] = f"FILE:{kdc.keytab(USER)}"
+    with subprocess.Popen(
+        [sys.executable, "-c", _EPOCH, dataset], env=environment, cwd=ROOT, text=True,
+        stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+    ) as process:  # fmt: skip
+        assert process.stdout is not None
+        begun = process.stdout.readline()
+        time.sleep(5)
+        if renewed == "kinit":
+            kdc.ticket(USER, cache=cache)
+        out, err = process.communicate("go on\n", timeout=120)
+    assert begun == "begun\n", err
+    if renewed == "nothing":
+        assert process.returncode != 0
+        assert "the Kerberos ticket has expired: run kinit" in err
+    else:
+        assert process.returncode == 0, err
+        assert out == "samples 80\n"
+
+
+@pytest.fixture(scope="module")
+def yarn(secure: Hdfs) -> Iterator[Yarn]:
+    cluster = Yarn(secure)
+    try:
+        cluster.start()
+        yield cluster
+    finally:
+        cluster.stop()
+
+
+@pytest.mark.parametrize("mode", ["client", "cluster"])
+@pytest.mark.parametrize("login", ["ticket", "keytab"])
+def test_jobs_on_yarn(kdc: Kdc, secure: Hdfs, yarn: Yarn, tmp_path: Path, mode: str, login: str) -> None:
+    """Executors, and in cluster mode the driver, have tokens alone. No secret is in logs, manifests or command lines."""
+    url = secure.new_folder(f"{mode}-{login}")
+    java = f"{kdc.java_options} -XX:TieredStopAtLevel=1 -XX:+UseSerialGC"
+    settings = {f"spark.{which}.extraJavaOptions": java for which in ("executor", "driver", "yarn.am")}
+    environment = {"HADOOP_USER_NAME": USER, **secure.mark}
+    options = on_yarn(mode, **settings)
+    keytab = kdc.keytab(USER)
+    if login == "keytab":
+        options += ["--principal", f"{USER}@{REALM}", "--keytab", str(keytab)]
+        environment["KRB5CCNAME"] = f"FILE:{tmp_path / 'none'}"
+    job = ["jobs/prepare.py", "conf/datasets/mnist.toml", "--set", f"read.path={(SAMPLES / 'mnist').as_uri()}", "--output", url]
+    submitted = Job(tmp_path / "job.log", [*options, *job], environment)
+    told = submitted.succeed()
+    assert not verify(url).problems
+    version, found = read_manifest(open_writable(url))
+    assert found.lineage.counts.published == 2000
+    manifest = open_writable(url).read(f"{version}/{MANIFEST}")
+    logs = b"".join(path.read_bytes() for path in secure.logs.rglob("*") if path.is_file())
+    key = keytab.read_bytes()[-32:]  # of AES-256, at the end of its only entry
+    for text in (told.encode(), manifest, logs):
+        for secret in (key, key.hex().encode(), base64.b64encode(key)):
+            assert secret not in text
+        assert b"HDTS" not in text
+        assert b"delegation=" not in text

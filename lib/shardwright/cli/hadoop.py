@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 from shardwright.cli.output import Finding
 from shardwright.errors import MissingDependencyError, StorageError
 from shardwright.storage import open_writable
-from shardwright.storage.hadoop import configuration, configuration_directory
+from shardwright.storage.hadoop import configuration, configuration_directory, is_secure
 
 _CONF = "HADOOP_CONF_DIR"
 
@@ -32,7 +32,7 @@ def hadoop() -> Iterator[Finding]:
     except StorageError as error:
         yield Finding("problem", _CONF, str(error), "copy it from the cluster once more")
         return
-    yield _user(kerberos=settings.get("hadoop.security.authentication") == "kerberos")
+    yield _user(kerberos=is_secure(settings))
     yield _file_system(settings.get("fs.defaultFS", "file:///"))
 
 

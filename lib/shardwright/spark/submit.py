@@ -110,6 +110,7 @@ def prepared(
     `spark` is None where the submission brings its own.
     """
     properties = submission.properties()
+    user = _user(submission, environ)
     python = properties.get("spark.pyspark.python") or environ.get("PYSPARK_PYTHON")
     added = {"spark.pyspark.python": python or "python{}.{}".format(*sys.version_info[:2])}
     if not submission.cluster:
@@ -119,16 +120,18 @@ def prepared(
     for prefix in ("spark.executorEnv.", "spark.yarn.appMasterEnv."):
         theirs = properties.get(f"{prefix}PYTHONPATH")
         added[f"{prefix}PYTHONPATH"] = ":".join([*filter(None, [theirs]), f"{{{{PWD}}}}/{_UNPACKED}"])
-        for name, value in {"HADOOP_CONF_DIR": _HADOOP_CONF, "HADOOP_USER_NAME": _user(environ)}.items():
+        for name, value in {"HADOOP_CONF_DIR": _HADOOP_CONF, "HADOOP_USER_NAME": user}.items():
             added[prefix + name] = properties.get(prefix + name, value)
     out = submission.with_properties(added)
     out = out.extended("--archives", [f"{environment}#{_UNPACKED}"], properties).extended("--py-files", [code], properties)
     return _with_named_files(out, properties) if submission.cluster else out
 
 
-def _user(environ: Mapping[str, str]) -> str:
-    """Whose files are read and written: containers run as another user of their machine, without Kerberos."""
-    return environ.get("HADOOP_USER_NAME") or getpass.getuser()
+def _user(submission: Submission, environ: Mapping[str, str]) -> str:
+    """Whose files are read and written: containers run as another user of their machine. With Kerberos only whose home."""
+    principal = submission.last("--principal") or submission.properties().get("spark.kerberos.principal")
+    short = re.split("[/@]", principal)[0] if principal else None
+    return environ.get("HADOOP_USER_NAME") or short or getpass.getuser()
 
 
 def _with_named_files(submission: Submission, properties: Mapping[str, str]) -> Submission:
@@ -146,7 +149,7 @@ def _with_named_files(submission: Submission, properties: Mapping[str, str]) -> 
 def _ready(submission: Submission, environ: Mapping[str, str]) -> Submission:
     """The submission, and all that it names is there: archives, code, the directory of the event log."""
     properties = submission.properties()
-    place = (properties.get(ARCHIVES) or f"hdfs:///user/{_user(environ)}/.shardwright").rstrip("/")
+    place = (properties.get(ARCHIVES) or f"hdfs:///user/{_user(submission, environ)}/.shardwright").rstrip("/")
     archives = Archives(place, _say)
     cache = Path(environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "shardwright" / "code"
     spark = None if submission.brings_spark else archives.spark()

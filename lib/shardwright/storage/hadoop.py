@@ -46,6 +46,11 @@ def configuration() -> dict[str, str]:
     return {name: _filled_in(value, found) for name, value in found.items()}
 
 
+def is_secure(settings: Mapping[str, str]) -> bool:
+    """Whether the cluster asks for Kerberos tickets, or for tokens in their place."""
+    return settings.get("hadoop.security.authentication", "").lower() == "kerberos"
+
+
 def rpc_url(url: str, settings: Mapping[str, str]) -> str:
     """The server of an hdfs:// URL as hdfs-native takes it: hdfs://host:port, or hdfs://nameservice of several NameNodes.
 

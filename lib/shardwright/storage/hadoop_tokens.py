@@ -10,7 +10,7 @@ from __future__ import annotations
 import base64
 import os
 import socket
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -48,30 +48,32 @@ def hdfs_tokens() -> list[Token]:
         raise StorageError(f"{VARIABLE} is {path}: expected a file of Hadoop's delegation tokens: {error}") from None
 
 
-def token_for(services: Iterable[str]) -> Token | None:
-    """That of one of these services, or the only one that there is."""
+def token_for(service: str) -> Token | None:
+    """The token for this service, or the only one that there is."""
     found = hdfs_tokens()
-    by_service = {token.service: token for token in found}
-    named = next((by_service[service] for service in services if service in by_service), None)
+    named = next((token for token in found if token.service == service), None)
     return named or (found[0] if len(found) == 1 else None)
 
 
 def service_of(server: str) -> str:
-    """What the token for the NameNode of an hdfs:// URL is called: by its address, where that has a port."""
-    parts = urlsplit(server)
-    return f"ha-hdfs:{parts.netloc}" if parts.port is None else urlsplit(by_address(server)).netloc
+    """What the token for a NameNode or nameservice is called; `server` is hdfs://host:port or hdfs://nameservice.
 
-
-def by_address(server: str) -> str:
-    """hdfs://host:port with the address in place of the name, as the services of tokens have it.
-
-    By that name hdfs-native finds the token (hadoop.security.token.service.use_ip, which is true unless configured).
+    By the address in place of the name, which is Hadoop's default (hadoop.security.token.service.use_ip).
     """
     parts = urlsplit(server)
+    if parts.port is None:
+        return f"ha-hdfs:{parts.netloc}"
     try:
-        return f"hdfs://{socket.gethostbyname(parts.hostname or '')}:{parts.port}"
+        return f"{socket.gethostbyname(parts.hostname or '')}:{parts.port}"
     except OSError:
-        return server
+        return parts.netloc
+
+
+def as_tokens_have_it(server: str) -> str:
+    """hdfs://host:port by its address, where there is a token for that: hdfs-native finds it by this text alone."""
+    service = service_of(server)
+    known = {token.service for token in hdfs_tokens()}
+    return f"hdfs://{service}" if service in known and not service.startswith("ha-hdfs:") else server
 
 
 def _tokens(data: bytes) -> Iterator[Token]:

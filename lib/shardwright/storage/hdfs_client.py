@@ -13,7 +13,8 @@ from types import ModuleType
 from typing import Any
 
 from shardwright.errors import MissingDependencyError, StorageError
-from shardwright.storage.hadoop import configuration, rpc_url
+from shardwright.storage.hadoop import configuration, is_secure, rpc_url
+from shardwright.storage.hadoop_tokens import as_tokens_have_it
 from shardwright.storage.hdfs_errors import trying
 from shardwright.storage.hdfs_options import HdfsOptions
 
@@ -86,7 +87,8 @@ class Connection:
             return None
 
     def _open(self, settings: Mapping[str, str]) -> Any:
-        client = self._native.Client(self.server, {**self.settings, **settings})  # hdfs-native itself fills in no ${…}
+        server = as_tokens_have_it(self.server) if is_secure(self.settings) else self.server
+        client = self._native.Client(server, {**self.settings, **settings})  # hdfs-native itself fills in no ${…}
         _CLIENTS.append(client)
         return client
 

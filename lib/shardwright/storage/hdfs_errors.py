@@ -118,7 +118,8 @@ def _client_error(text: str, doing: str, where: str) -> tuple[BaseException, Kin
     if doing == "reach":
         return StorageError(
             f"can't {doing} {where}: nothing that speaks HDFS answers there ({text}): is the NameNode up, and is this its RPC "
-            f"port (8020 where none is said; WebHDFS's is another)? {configured}"
+            "port (8020 where none is said; WebHDFS's is another)? With Kerberos it wants hadoop.security.authentication "
+            f"here too; {configured}"
         ), "again"
     if "listener disconnected" in text:
         return StorageError(
@@ -161,10 +162,42 @@ def _denied(text: str) -> str:
 
 
 def _kerberos(doing: str, where: str, text: str) -> str:
-    return (
-        f"can't {doing} {where}: the cluster asks for Kerberos ({_sentence(text)}): run kinit (klist shows the ticket), "
-        "install libgssapi-krb5, and have HADOOP_CONF_DIR say hadoop.security.authentication"
-    )
+    """What is wrong with the login, and what to do: by the texts of MIT Kerberos and of the NameNode."""
+    container = os.environ.get("HADOOP_TOKEN_FILE_LOCATION")
+    if "authentication is not enabled" in text:
+        directory = configuration_directory()
+        why = "the cluster asks for Kerberos, which Hadoop's configuration here does not say"
+        advice = f"set HADOOP_CONF_DIR (now {directory or 'not set'}) to the cluster's own, with hadoop.security.authentication"
+    elif "expired" in text and not container:
+        why = "the Kerberos ticket has expired"
+        advice = (
+            "run kinit, and go on from the last checkpoint, or start the job again; KRB5_CLIENT_KTNAME=FILE:/path/to/keytab "
+            "(of jobs: --principal and --keytab) gets new tickets by itself"
+        )
+    elif container and re.search("NO_CRED|No Kerberos|expired|InvalidToken|can't be found", text):
+        why = f"this container has no valid delegation token for it (HADOOP_TOKEN_FILE_LOCATION is {container})"
+        advice = (
+            "start the job again, it goes on after its last finished pass; tokens end after "
+            "dfs.namenode.delegation.token.max-lifetime, 7 days. For another HDFS than fs.defaultFS: "
+            "--conf spark.kerberos.access.hadoopFileSystems=hdfs://…"
+        )
+    elif "NO_CRED" in text or "No Kerberos" in text:
+        why = "the cluster asks for Kerberos, and there is no ticket"
+        advice = (
+            "run kinit (klist shows the ticket, KRB5CCNAME says where it lies), or set KRB5_CLIENT_KTNAME=FILE:/path/to/keytab"
+        )
+    else:
+        why = "logging in by Kerberos failed"
+        advice = (
+            "klist shows the ticket; KRB5_CONFIG or /etc/krb5.conf has to know the realm; libgssapi-krb5 has to be installed"
+        )
+    return f"can't {doing} {where}: {why}: {advice} ({_gss_reason(text)})"
+
+
+def _gss_reason(text: str) -> str:
+    """The words in the Rust value of a GSSAPI error."""
+    found = re.search(r'\d+, "(?P<said>.*)"\)$', text, re.DOTALL)
+    return _sentence(found["said"] if found else text)
 
 
 def _sentence(text: str) -> str:

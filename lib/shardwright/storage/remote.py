@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import getpass
 import os
+import re
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import datetime
@@ -14,6 +15,8 @@ import fsspec
 
 from shardwright.errors import CorruptError, ShardwrightError, StorageError
 from shardwright.storage.base import Listed, check_name
+from shardwright.storage.hadoop import configuration, is_secure
+from shardwright.storage.webhdfs import kerberos_login, web_token
 
 T = TypeVar("T")
 
@@ -123,14 +126,22 @@ def _webhdfs_options(url: str) -> dict[str, Any]:
     parts = urlsplit(url)
     secure = parts.scheme == "swebhdfs"
     user = parts.username or os.environ.get("HADOOP_USER_NAME") or getpass.getuser()
-    return {"port": parts.port or (9871 if secure else 9870), "user": user, "use_https": secure}
+    server = {"port": parts.port or (9871 if secure else 9870), "use_https": secure}
+    settings = configuration()
+    if not is_secure(settings):
+        return {**server, "user": user}
+    if token := web_token(url, settings):
+        return {**server, "token": token.secret}
+    kerberos_login()  # says what to install
+    return {**server, "kerberos": True}
 
 
 def _reason(error: BaseException) -> str:
     """The innermost cause, by one line: file systems over HTTP nest them."""
     while (inner := error.__cause__ or error.__context__) is not None:
         error = inner
-    return getattr(error, "strerror", None) or str(error).strip().partition("\n")[0] or type(error).__name__
+    told = getattr(error, "strerror", None) or str(error).strip().partition("\n")[0] or type(error).__name__
+    return re.sub(r"(delegation=)[^&\s]+", r"\1…", told)  # a secret, in the URLs of WebHDFS
 
 
 def _modified_ns(info: Mapping[str, Any]) -> int:

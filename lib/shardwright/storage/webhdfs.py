@@ -8,12 +8,14 @@ from __future__ import annotations
 import getpass
 import os
 import threading
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 from urllib.parse import quote
 
 from shardwright.errors import MissingDependencyError, StorageError
-from shardwright.storage.hadoop import configuration, configuration_directory, web_addresses
+from shardwright.storage.hadoop import configuration, configuration_directory, is_secure, rpc_url, web_addresses
+from shardwright.storage.hadoop_tokens import Token, service_of, token_for
 
 if TYPE_CHECKING:
     import requests
@@ -36,8 +38,9 @@ class Block:
 class WebHdfs:
     """Asks the NameNode of an hdfs://, webhdfs:// or swebhdfs:// URL; of a nameservice the one that is active.
 
-    Threads may share it. The user is HADOOP_USER_NAME, or who runs this process. Raises MissingDependencyError without
-    requests, StorageError for a URL that leads to no NameNode.
+    Threads may share it. The user is HADOOP_USER_NAME, or who runs this process; of a secure cluster who has the Kerberos
+    ticket (SPNEGO, RFC 4559), or in a container the delegation token. Raises MissingDependencyError without requests, or
+    requests-kerberos on a secure cluster, StorageError for a URL that leads to no NameNode.
     """
 
     def __init__(self, url: str) -> None:
@@ -51,7 +54,11 @@ class WebHdfs:
         self.server = f"{scheme}://{authority}"
         self.path = f"/{path.strip('/')}"
         """That of the URL as Hadoop has it: ?, # and % stand for themselves."""
-        self.addresses = web_addresses(url, configuration())
+        settings = configuration()
+        self.addresses = web_addresses(url, settings)
+        self._secure = is_secure(settings)
+        self._token = web_token(url, settings)
+        self._login = None if self._token or not self._secure else kerberos_login()
         self.user = os.environ.get("HADOOP_USER_NAME") or getpass.getuser()
         self._active = 0
         self._sessions = threading.local()
@@ -72,6 +79,8 @@ class WebHdfs:
             try:
                 answer = self._ask(method, address, path, op, parameters)
             except (self._requests.RequestException, _NotActiveError) as error:
+                if type(error).__name__ == "KerberosExchangeError":
+                    raise StorageError(f"{address}: {_login_advice(secure=True)} ({_reason(error)})") from None
                 failures.append(f"{address} ({_reason(error)})")
                 continue
             self._active = number
@@ -100,12 +109,15 @@ class WebHdfs:
     def _ask(self, method: str, address: str, path: str, op: str, parameters: dict[str, str | int | bool]) -> dict[str, Any]:
         url = f"{address}/webhdfs/v1{quote(path)}"
         texts = {name: str(value).lower() if isinstance(value, bool) else str(value) for name, value in parameters.items()}
+        if not self._secure:
+            texts["user.name"] = self.user
+        elif self._token:
+            texts["delegation"] = self._token.secret
         answer = self._session.request(
-            method, url, params={"op": op, **texts, "user.name": self.user}, timeout=_TIMEOUT, allow_redirects=False
+            method, url, params={"op": op, **texts}, timeout=_TIMEOUT, allow_redirects=False, auth=self._login
         )
         if answer.status_code == 401:
-            scheme = answer.headers.get("WWW-Authenticate", "no scheme")
-            raise StorageError(f"{url}: the NameNode asks for a login (HTTP 401, {scheme}): Kerberos is not supported yet")
+            raise StorageError(f"{url}: the NameNode asks for a login (HTTP 401): {_login_advice(secure=self._secure)}")
         try:
             found = (answer.json() if answer.content else None) or {}  # null: no erasure-coding policy
         except ValueError:
@@ -127,6 +139,29 @@ class WebHdfs:
             self._sessions.mine = session
         mine: requests.Session = self._sessions.mine
         return mine
+
+
+def kerberos_login() -> Any:
+    """What requests authenticates with by SPNEGO. Raises MissingDependencyError."""
+    try:
+        from requests_kerberos import OPTIONAL, HTTPKerberosAuth
+    except ImportError as error:
+        raise MissingDependencyError(
+            "WebHDFS of a secure cluster needs requests-kerberos: pip install 'shardwright[kerberos]' (it is compiled: "
+            "apt install libkrb5-dev gcc, or dnf install krb5-devel gcc)"
+        ) from error
+    return HTTPKerberosAuth(mutual_authentication=OPTIONAL)
+
+
+def web_token(url: str, settings: Mapping[str, str]) -> Token | None:
+    """The delegation token for the NameNode of a URL, where this process has one and the cluster wants it."""
+    return token_for(service_of(rpc_url(url, settings))) if is_secure(settings) else None
+
+
+def _login_advice(*, secure: bool) -> str:
+    if secure:
+        return "there is no valid Kerberos ticket: run kinit (klist shows it), or set KRB5_CLIENT_KTNAME=FILE:/path/to/keytab"
+    return "set HADOOP_CONF_DIR to the cluster's configuration, with hadoop.security.authentication, and run kinit"
 
 
 class _NotActiveError(Exception):
