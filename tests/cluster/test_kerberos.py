@@ -128,7 +128,8 @@ def test_webhdfs_by_spnego(secure: Hdfs, dataset: str, tmp_path: Path) -> None:
     web = dataset.replace(secure.url, secure.webhdfs)
     hosts = tmp_path / "hosts"
     hosts.write_text("127.0.0.1\n127.0.0.2\n")
-    assert _run("-m shardwright.cli plan", dataset, "--nodes", str(hosts)).returncode == 0
+    planned = _run("-m shardwright.cli plan", dataset, "--nodes", str(hosts))
+    assert planned.returncode == 0, planned.stderr
     assert _inspect(web).returncode == 0
     refused = _run("-m shardwright.cli plan", dataset, "--nodes", str(hosts), KRB5CCNAME=f"FILE:{tmp_path / 'none'}")
     assert refused.returncode == 1

@@ -103,7 +103,8 @@ def test_no_namenode_listens(monkeypatch):
 
 
 @pytest.mark.parametrize(
-    "status, expected", [(200, "expected WebHDFS, found HTTP 200 OK"), (401, "asks for a login (HTTP 401, Negotiate)")]
+    "status, expected",
+    [(200, "expected WebHDFS, found HTTP 200 OK"), (401, "asks for a login (HTTP 401): set HADOOP_CONF_DIR")],
 )
 def test_another_web_server(status, expected):
     """A page in place of an answer; and one that wants a login, which is all that a client without Kerberos gets to see."""

@@ -43,8 +43,8 @@ ANSWERS = [
         "hadoop.security.AccessControlException",
         "SIMPLE authentication is not enabled.  Available:[TOKEN, KERBEROS]",
         "final",
-        "the cluster asks for Kerberos (SIMPLE authentication is not enabled.  Available:[TOKEN, KERBEROS]): run kinit (klist "
-        "shows the ticket), install libgssapi-krb5, and have HADOOP_CONF_DIR say hadoop.security.authentication",
+        "the cluster asks for Kerberos, which Hadoop's configuration here does not say: set HADOOP_CONF_DIR (now not set) to the "
+        "cluster's own, with hadoop.security.authentication (SIMPLE authentication is not enabled.  Available:[TOKEN, KERBEROS])",
     ),
     Answer(
         "hadoop.hdfs.server.namenode.SafeModeException",
@@ -205,7 +205,7 @@ def test_a_server_that_is_not_there(free_port: int, tmp_path: Path, monkeypatch:
     monkeypatch.delenv("HADOOP_HOME", raising=False)
     expected = {
         f"hdfs://127.0.0.1:{free_port}": rf"can't reach hdfs://127.0.0.1:{free_port}: nothing that speaks HDFS answers there "
-        r"\(.*refused.*\): is the NameNode up, and is this its RPC port .*\? HADOOP_CONF_DIR is not set",
+        r"\(.*refused.*\): is the NameNode up, and is this its RPC port .*; HADOOP_CONF_DIR is not set",
         "hdfs://no-such-host.invalid": r"can't reach hdfs://no-such-host.invalid:8020: a host in it has no address, nor is it "
         "a nameservice; HADOOP_CONF_DIR is not set",
         "hdfs://": r"hdfs:// names no NameNode: write hdfs://host:port/path, or set HADOOP_CONF_DIR \(now not set\)",

@@ -58,7 +58,8 @@ class WebHdfs:
         self.addresses = web_addresses(url, settings)
         self._secure = is_secure(settings)
         self._token = web_token(url, settings)
-        self._login = None if self._token or not self._secure else kerberos_login()
+        if self._secure and not self._token:
+            kerberos_login()  # says what to install
         self.user = os.environ.get("HADOOP_USER_NAME") or getpass.getuser()
         self._active = 0
         self._sessions = threading.local()
@@ -113,9 +114,7 @@ class WebHdfs:
             texts["user.name"] = self.user
         elif self._token:
             texts["delegation"] = self._token.secret
-        answer = self._session.request(
-            method, url, params={"op": op, **texts}, timeout=_TIMEOUT, allow_redirects=False, auth=self._login
-        )
+        answer = self._session.request(method, url, params={"op": op, **texts}, timeout=_TIMEOUT, allow_redirects=False)
         if answer.status_code == 401:
             raise StorageError(f"{url}: the NameNode asks for a login (HTTP 401): {_login_advice(secure=self._secure)}")
         try:
@@ -136,6 +135,7 @@ class WebHdfs:
             session = self._requests.Session()
             session.trust_env = False
             session.verify = os.environ.get("REQUESTS_CA_BUNDLE") or True
+            session.auth = kerberos_login() if self._secure and not self._token else None  # it has a state: one a thread
             self._sessions.mine = session
         mine: requests.Session = self._sessions.mine
         return mine
