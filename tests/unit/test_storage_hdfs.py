@@ -43,8 +43,9 @@ ANSWERS = [
         "hadoop.security.AccessControlException",
         "SIMPLE authentication is not enabled.  Available:[TOKEN, KERBEROS]",
         "final",
-        "the cluster asks for Kerberos, which Hadoop's configuration here does not say: set HADOOP_CONF_DIR (now not set) to the "
-        "cluster's own, with hadoop.security.authentication (SIMPLE authentication is not enabled.  Available:[TOKEN, KERBEROS])",
+        "the cluster asks for Kerberos, which Hadoop's configuration here does not say: set HADOOP_CONF_DIR (now not set) to "
+        "the cluster's own, with hadoop.security.authentication "
+        "(SIMPLE authentication is not enabled.  Available:[TOKEN, KERBEROS])",
     ),
     Answer(
         "hadoop.hdfs.server.namenode.SafeModeException",
