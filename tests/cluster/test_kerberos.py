@@ -26,6 +26,7 @@ from tests.cluster.yarn import Yarn
 from tests.conftest import ROOT, SAMPLES
 from tests.datasets import digits, publish
 
+_FETCH = "org.apache.hadoop.hdfs.tools.DelegationTokenFetcher"
 _EPOCH = """
 import sys, time
 import shardwright as sw
@@ -144,6 +145,26 @@ def test_a_stranger_may_not_read(kdc: Kdc, secure: Hdfs) -> None:
     found = _inspect(storage.url, KRB5CCNAME=f"FILE:{kdc.ticket('ada')}")
     assert found.returncode == 1
     assert "user ada lacks" in found.stderr
+
+
+def test_tokens_do_without_a_ticket(secure: Hdfs, dataset: str, tmp_path: Path) -> None:
+    """As in a container: hdfs-native, `plan` by WebHDFS, and webhdfs:// itself."""
+    file, hosts = tmp_path / "tokens", tmp_path / "hosts"
+    hosts.write_text("127.0.0.1\n")
+    secure.run(_FETCH, "--renewer", "yarn", str(file))
+    environment = {"HADOOP_TOKEN_FILE_LOCATION": str(file), "KRB5CCNAME": f"FILE:{tmp_path / 'none'}"}
+    for url in (dataset, dataset.replace(secure.url, secure.webhdfs)):
+        found = _inspect(url, **environment)
+        assert found.returncode == 0, found.stderr
+    planned = _run("-m shardwright.cli plan", dataset, "--nodes", str(hosts), **environment)
+    assert planned.returncode == 0, planned.stderr
+    secure.run(_FETCH, "--cancel", str(file))
+    for url in (dataset, dataset.replace(secure.url, secure.webhdfs)):
+        refused = _inspect(url, **environment)
+        assert refused.returncode == 1
+        assert "token" in refused.stderr.lower()
+        assert "delegation=" not in refused.stderr.replace("delegation=…", "")
+    assert "this container has no valid delegation token" in _inspect(dataset, **environment).stderr
 
 
 @pytest.mark.parametrize("renewed", ["nothing", "kinit", "keytab"])

@@ -20,7 +20,7 @@ from shardwright.errors import StorageError
 
 VARIABLE = "HADOOP_TOKEN_FILE_LOCATION"
 _HDFS = "HDFS_DELEGATION_TOKEN"
-_MAGIC = b"HDTS\x00"
+_MAGIC, _WRITABLES, _PROTOBUF = b"HDTS", 0, 1
 
 
 @dataclass(frozen=True)
@@ -78,8 +78,11 @@ def as_tokens_have_it(server: str) -> str:
 
 def _tokens(data: bytes) -> Iterator[Token]:
     reader = _Reader(data)
-    if reader.take(len(_MAGIC)) != _MAGIC:
-        raise ValueError("it does not begin with HDTS and the version 0")
+    magic, version = reader.take(len(_MAGIC)), reader.take(1)[0]
+    if magic != _MAGIC or version not in (_WRITABLES, _PROTOBUF):
+        raise ValueError("it does not begin with HDTS and a version of 0 or 1")
+    if version == _PROTOBUF:  # of `hdfs fetchdt`, not of YARN; hdfs-native reads these by itself
+        return
     for _ in range(reader.number()):
         reader.text()  # an alias
         begin = reader.at

@@ -82,7 +82,7 @@ def _remote_error(java: str, text: str, doing: str, where: str) -> tuple[BaseExc
         return StorageError(f"can't {doing} {where}: no NameNode is active: {_sentence(text)}"), "starting"
     if java.endswith("QuotaExceededException") or java == "QuotaByStorageTypeExceededException":
         return StorageError(f"can't {doing} {where}: {_quota(text)}"), "final"
-    if "authentication is not enabled" in text:
+    if "authentication is not enabled" in text or java == "InvalidToken":
         return StorageError(_kerberos(doing, where, text)), "final"
     if java in ("AccessControlException", "AuthorizationException"):
         return StorageError(f"no permission to {doing} {where}: {_denied(text)}"), "final"
@@ -174,7 +174,7 @@ def _kerberos(doing: str, where: str, text: str) -> str:
             "run kinit, and go on from the last checkpoint, or start the job again; KRB5_CLIENT_KTNAME=FILE:/path/to/keytab "
             "(of jobs: --principal and --keytab) gets new tickets by itself"
         )
-    elif container and re.search("NO_CRED|No Kerberos|expired|InvalidToken|can't be found", text):
+    elif container and re.search("NO_CRED|No Kerberos|expired|can't be found in cache", text):
         why = f"this container has no valid delegation token for it (HADOOP_TOKEN_FILE_LOCATION is {container})"
         advice = (
             "start the job again, it goes on after its last finished pass; tokens end after "
