@@ -18,6 +18,8 @@ from shardwright.reader.verify import verify
 from shardwright.storage import open_writable
 from tests.cluster.conftest import started
 from tests.cluster.datasets import put
+from tests.cluster.fault_report import Record, write_report
+from tests.cluster.guard import marked
 from tests.cluster.hdfs import USER, Hdfs
 from tests.cluster.kerberos import REALM, Kdc
 from tests.cluster.kerberos_programs import python_packages
@@ -26,22 +28,29 @@ from tests.cluster.yarn import Yarn
 from tests.conftest import ROOT, SAMPLES
 from tests.datasets import digits, publish
 
+_TITLE = "# A secure cluster"
+_TEXT = """
+HDFS and YARN with a Kerberos realm of their own: SASL on block transfers, block and delegation tokens, SPNEGO for HTTP. Seconds
+are those of the job, or from the ticket's end to the end of the epoch.
+"""
 _FETCH = "org.apache.hadoop.hdfs.tools.DelegationTokenFetcher"
 _EPOCH = """
-import sys, time
+import json, sys
+from pathlib import Path
 import shardwright as sw
-train = sw.open_dataset(sys.argv[1], split="train")
-seen = []
-for batch in train.loader(batch_size=20, seed=7, threads=0, memory_limit_bytes=2**26):
-    seen += batch["label"].tolist()
-    if len(seen) == 20:
-        print("begun", flush=True)
+from shardwright.storage import hdfs_client
+url, state = sys.argv[1], Path(sys.argv[2])
+train = sw.open_dataset(url, split="train")
+loader = train.loader(batch_size=20, seed=7, threads=0)
+if state.exists():
+    loader.load_state_dict(json.loads(state.read_text()))
+for number, batch in enumerate(loader):
+    print(len(batch["label"]), flush=True)
+    state.write_text(json.dumps(loader.state_dict()))
+    if number == 0:
         sys.stdin.readline()
-    from shardwright.storage import hdfs_client
-    hdfs_client._CONNECTIONS.clear()  # as a worker that opens the dataset later: each needs a ticket of its own
-    train = sw.open_dataset(sys.argv[1], split="train")
-    train.take([len(seen) % 60])
-print("samples", len(seen), flush=True)
+    hdfs_client._CONNECTIONS.clear()  # as a worker that begins now: it needs a ticket of its own
+    sw.open_dataset(url, split="train").take([0])
 """
 """An epoch in which each batch logs in anew."""
 
@@ -59,6 +68,15 @@ def kdc(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Kdc]:
 def secure(kdc: Kdc, tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest) -> Iterator[Hdfs]:
     with started(Hdfs(tmp_path_factory.mktemp("secure"), kerberos=kdc), request) as cluster:
         yield cluster
+
+
+@pytest.fixture(scope="module")
+def records(request: pytest.FixtureRequest) -> Iterator[list[Record]]:
+    failed = request.session.testsfailed
+    found: list[Record] = []
+    yield found
+    if request.session.testsfailed == failed and request.config.getoption("keyword") == "":  # of a whole run
+        write_report(_TITLE, _TEXT, found, next(one.seconds for one in found if "job by ticket" in one.fault))
 
 
 @pytest.fixture(scope="module")
@@ -167,30 +185,51 @@ def test_tokens_do_without_a_ticket(secure: Hdfs, dataset: str, tmp_path: Path) 
     assert "this container has no valid delegation token" in _inspect(dataset, **environment).stderr
 
 
-@pytest.mark.parametrize("renewed", ["nothing", "kinit", "keytab"])
-def test_a_ticket_that_expires_in_an_epoch(kdc: Kdc, dataset: str, renewed: str) -> None:
-    """A new ticket is taken, whoever gets it; without one the epoch stops, and says so."""
-    cache = kdc.ticket(USER, lifetime="4s")
+@pytest.mark.parametrize(
+    ("renewed", "happened"),
+    [
+        ("kinit", "the new ticket in the same cache was taken, and the epoch went on"),
+        ("keytab", "a ticket was taken from the keytab (KRB5_CLIENT_KTNAME), and the epoch went on"),
+        ("nothing", "the epoch stopped and said so; after kinit it went on with the next sample"),
+    ],
+)
+def test_a_ticket_that_expires_in_an_epoch(
+    kdc: Kdc, dataset: str, records: list[Record], tmp_path: Path, renewed: str, happened: str
+) -> None:
+    cache, state = kdc.ticket(USER, lifetime="4s"), tmp_path / "state"
     environment = {**_environment(), "KRB5CCNAME": f"FILE:{cache}"}
     if renewed == "keytab":
         environment["KRB5_CLIENT_KTNAME"] = f"FILE:{kdc.keytab(USER)}"
-    with subprocess.Popen(
-        [sys.executable, "-c", _EPOCH, dataset], env=environment, cwd=ROOT, text=True,
-        stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-    ) as process:  # fmt: skip
-        assert process.stdout is not None
-        begun = process.stdout.readline()
-        time.sleep(5)
-        if renewed == "kinit":
-            kdc.ticket(USER, cache=cache)
-        out, err = process.communicate("go on\n", timeout=120)
-    assert begun == "begun\n", err
+    process = _begin_epoch(dataset, state, environment)
+    seen = [_first_batch(process)]
+    time.sleep(5)
+    began = time.monotonic()
+    if renewed == "kinit":
+        kdc.ticket(USER, cache=cache)
+    out, err = process.communicate("go on\n", timeout=120)
     if renewed == "nothing":
         assert process.returncode != 0
         assert "the Kerberos ticket has expired: run kinit" in err
-    else:
-        assert process.returncode == 0, err
-        assert out == "samples 80\n"
+        kdc.ticket(USER, cache=cache)
+        process = _begin_epoch(dataset, state, environment)
+        out, err = process.communicate("go on\n", timeout=120)
+    assert process.returncode == 0, err
+    seen += map(int, out.split())
+    assert seen == [20] * 4
+    name = {"kinit": "kinit meanwhile", "keytab": "a keytab", "nothing": "nothing that renews it"}[renewed]
+    records.append(Record(f"ticket expires in an epoch, with {name}", happened, time.monotonic() - began, 80 - sum(seen), 0))
+
+
+def _begin_epoch(dataset: str, state: Path, environment: dict[str, str]) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [sys.executable, "-c", _EPOCH, dataset, str(state)], env=environment, cwd=ROOT, text=True,
+        stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+    )  # fmt: skip
+
+
+def _first_batch(process: subprocess.Popen[str]) -> int:
+    assert process.stdout is not None
+    return int(process.stdout.readline())
 
 
 @pytest.fixture(scope="module")
@@ -205,7 +244,7 @@ def yarn(secure: Hdfs) -> Iterator[Yarn]:
 
 @pytest.mark.parametrize("mode", ["client", "cluster"])
 @pytest.mark.parametrize("login", ["ticket", "keytab"])
-def test_jobs_on_yarn(kdc: Kdc, secure: Hdfs, yarn: Yarn, tmp_path: Path, mode: str, login: str) -> None:
+def test_jobs_on_yarn(kdc: Kdc, secure: Hdfs, yarn: Yarn, records: list[Record], tmp_path: Path, mode: str, login: str) -> None:
     """Executors, and in cluster mode the driver, have tokens alone. No secret is in logs, manifests or command lines."""
     url = secure.new_folder(f"{mode}-{login}")
     java = f"{kdc.java_options} -XX:TieredStopAtLevel=1 -XX:+UseSerialGC"
@@ -217,16 +256,25 @@ def test_jobs_on_yarn(kdc: Kdc, secure: Hdfs, yarn: Yarn, tmp_path: Path, mode: 
         options += ["--principal", f"{USER}@{REALM}", "--keytab", str(keytab)]
         environment["KRB5CCNAME"] = f"FILE:{tmp_path / 'none'}"
     job = ["jobs/prepare.py", "conf/datasets/mnist.toml", "--set", f"read.path={(SAMPLES / 'mnist').as_uri()}", "--output", url]
+    began, lines = time.monotonic(), set()
     submitted = Job(tmp_path / "job.log", [*options, *job], environment)
+    while submitted.running and time.monotonic() - began < 400:
+        lines |= {command.encode() for command in marked("=".join(*secure.mark.items()).encode()).values()}
+        time.sleep(1)
     told = submitted.succeed()
+    seconds = time.monotonic() - began
     assert not verify(url).problems
     version, found = read_manifest(open_writable(url))
     assert found.lineage.counts.published == 2000
     manifest = open_writable(url).read(f"{version}/{MANIFEST}")
-    logs = b"".join(path.read_bytes() for path in secure.logs.rglob("*") if path.is_file())
+    logs = b"".join(path.read_bytes() for path in yarn.containers.rglob("*") if path.is_file())
+    assert logs
     key = keytab.read_bytes()[-32:]  # of AES-256, at the end of its only entry
-    for text in (told.encode(), manifest, logs):
+    assert lines
+    for text in (told.encode(), manifest, logs, *lines):
         for secret in (key, key.hex().encode(), base64.b64encode(key)):
             assert secret not in text
         assert b"HDTS" not in text
         assert b"delegation=" not in text
+    lost = 2000 - found.lineage.counts.published
+    records.append(Record(f"a job by {login}, {mode} mode", "published; executors had tokens alone", seconds, lost, 0))
