@@ -16,6 +16,7 @@ from pathlib import Path
 
 from shardwright.errors import ConfigError, ShardwrightError
 from shardwright.spark.client_log import tell_from_here_on
+from shardwright.spark.keytab import check_keytab
 from shardwright.spark.shipping import Archives, code_zip, spark_home
 from shardwright.storage import open_writable
 
@@ -129,9 +130,13 @@ def prepared(
 
 def _user(submission: Submission, environ: Mapping[str, str]) -> str:
     """Whose files are read and written: containers run as another user of their machine. With Kerberos only whose home."""
-    principal = submission.last("--principal") or submission.properties().get("spark.kerberos.principal")
+    principal = _principal(submission)
     short = re.split("[/@]", principal)[0] if principal else None
     return environ.get("HADOOP_USER_NAME") or short or getpass.getuser()
+
+
+def _principal(submission: Submission) -> str | None:
+    return submission.last("--principal") or submission.properties().get("spark.kerberos.principal")
 
 
 def _with_named_files(submission: Submission, properties: Mapping[str, str]) -> Submission:
@@ -149,6 +154,8 @@ def _with_named_files(submission: Submission, properties: Mapping[str, str]) -> 
 def _ready(submission: Submission, environ: Mapping[str, str]) -> Submission:
     """The submission, and all that it names is there: archives, code, the directory of the event log."""
     properties = submission.properties()
+    if keytab := submission.last("--keytab") or properties.get("spark.kerberos.keytab"):
+        check_keytab(keytab, _principal(submission))
     place = (properties.get(ARCHIVES) or f"hdfs:///user/{_user(submission, environ)}/.shardwright").rstrip("/")
     archives = Archives(place, _say)
     cache = Path(environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "shardwright" / "code"
