@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+import shardwright as sw
 from shardwright.format.layout import MANIFEST
 from shardwright.format.versions import read_manifest
 from shardwright.reader.verify import verify
@@ -20,6 +21,7 @@ from tests.cluster.conftest import started
 from tests.cluster.datasets import put
 from tests.cluster.fault_report import Record, write_report
 from tests.cluster.guard import marked
+from tests.cluster.ha import HaHdfs
 from tests.cluster.hdfs import USER, Hdfs
 from tests.cluster.kerberos import REALM, Kdc
 from tests.cluster.kerberos_programs import python_packages
@@ -230,6 +232,27 @@ def _begin_epoch(dataset: str, state: Path, environment: dict[str, str]) -> subp
 def _first_batch(process: subprocess.Popen[str]) -> int:
     assert process.stdout is not None
     return int(process.stdout.readline())
+
+
+def test_a_secure_nameservice(kdc: Kdc, records: list[Record], tmp_path: Path, request: pytest.FixtureRequest) -> None:
+    """With a ticket, and with a token for ``ha-hdfs:ns1``, before and after the active NameNode dies."""
+    publish(tmp_path / "set", {"train": digits(80)}, shards=2)
+    with started(HaHdfs(tmp_path / "ha", kerberos=kdc), request) as ha:
+        url, tokens = ha.new_folder("set"), tmp_path / "tokens"
+        put(tmp_path / "set", url)
+        ha.run(_FETCH, "--renewer", "yarn", str(tokens))
+        by_token = {"HADOOP_TOKEN_FILE_LOCATION": str(tokens), "KRB5CCNAME": f"FILE:{tmp_path / 'none'}"}
+        for environment in ({}, by_token):
+            assert _inspect(url, **environment).returncode == 0
+        began = time.monotonic()
+        ha.kill_active()
+        for environment in ({}, by_token):
+            found = _inspect(url, **environment)
+            assert found.returncode == 0, found.stderr
+        seconds = time.monotonic() - began
+        (seen,) = [len(batch["label"]) for batch in sw.open_dataset(url, split="train").loader(batch_size=80, seed=7)]
+    happened = "reading by ticket and by token went on with the other one"
+    records.append(Record("active NameNode of a secure nameservice killed", happened, seconds, 80 - seen, 0))
 
 
 @pytest.fixture(scope="module")
