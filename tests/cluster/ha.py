@@ -45,7 +45,7 @@ class HaHdfs(Hdfs):
                 "dfs.namenode.shared.edits.dir": f"qjournal://{';'.join(f'127.0.0.1:{port}' for port, _ in journals)}/ns1",
                 "dfs.client.failover.proxy.provider.ns1":
                     f"{_HDFS}.server.namenode.ha.ConfiguredFailoverProxyProvider",
-                "dfs.ha.fencing.methods": "shell(true)", "dfs.ha.automatic-failover.enabled": "true",
+                "dfs.ha.fencing.methods": f"shell({_fence(folder)})", "dfs.ha.automatic-failover.enabled": "true",
                 "dfs.ha.tail-edits.period": "1s", "dfs.ha.log-roll.period": "10s",
                 **{f"dfs.namenode.rpc-address.ns1.{n}": f"{host}:{port}" for n, port in zip(_NAMES, rpc, strict=True)},
                 **{f"dfs.namenode.http-address.ns1.{n}": f"{host}:{port}" for n, port in zip(_NAMES, http, strict=True)},
@@ -86,6 +86,12 @@ class HaHdfs(Hdfs):
         self.namenodes[active].kill()
         return self.namenodes[active]
 
+    def pause_active(self) -> None:
+        """It hangs, with its connections open, until it is fenced."""
+        active = self.active
+        assert active is not None, "no NameNode is active"
+        self.namenodes[active].pause()
+
     def wait_for_both(self) -> None:
         """Until one is active and the other the standby."""
 
@@ -95,6 +101,7 @@ class HaHdfs(Hdfs):
         wait_until(both, "an active NameNode and a standby", 90, self.namenodes)
 
     def mend(self) -> None:
+        wait_until(lambda: self.active is not None, "an active NameNode", 90)  # fencing would end one that was started sooner
         super().mend()
         self.wait_for_both()
 
@@ -115,6 +122,11 @@ class HaHdfs(Hdfs):
         arguments = [word for name, value in settings.items() for word in ("-D", f"{name}={value}")]
         main = f"{_HDFS}.qjournal.server.JournalNode"
         return self.daemon(f"journalnode-{n}", main, *arguments, heap_mb=_HEAP_MB)
+
+
+def _fence(folder: Path) -> str:
+    """Ends the NameNode that was active before the other one may be, as sshfence does: one that hangs keeps its clients."""
+    return f"pkill -KILL -f '{folder}/conf.*NameNode -D dfs.ha.namenode.id='$target_namenodeid || true"
 
 
 def _own(name: str) -> tuple[str, str]:

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
+import pytest
 
 from shardwright.format import layout
 from shardwright.format.manifest import Manifest
 from shardwright.format.versions import read_manifest
 from shardwright.reader.verify import verify
 from shardwright.storage import HdfsStorage
-from tests.cluster.fault_report import Record
+from tests.cluster.fault_report import Record, write_report
 from tests.cluster.faulty import BEGUN, FOLDER
 from tests.cluster.hdfs import Hdfs
 from tests.cluster.submitted import Job, on_yarn
@@ -154,7 +156,17 @@ class Lab:
         self.records.append(Record(fault, happened, seconds, lost, self.check(storage, version)))
 
 
-def make_lab(hdfs: Hdfs, yarn: Yarn, folder: Path) -> Lab:
+@contextmanager
+def reported_lab(hdfs: Hdfs, yarn: Yarn, folder: Path, request: pytest.FixtureRequest, title: str, text: str) -> Iterator[Lab]:
+    """A laboratory, whose records are written as a part of docs/hadoop_faults.md where a whole run has passed."""
+    failed = request.session.testsfailed
+    lab = _make_lab(hdfs, yarn, folder)
+    yield lab
+    if request.session.testsfailed == failed and request.config.getoption("keyword") == "":
+        write_report(title, text, lab.records, lab.seconds)
+
+
+def _make_lab(hdfs: Hdfs, yarn: Yarn, folder: Path) -> Lab:
     """One whose first job has run undisturbed: `manifest` and `files` are what every other one has to publish."""
     lab = Lab(hdfs, yarn, folder, folder / "faults.toml", folder / "first")
     lab.asked.mkdir()

@@ -16,10 +16,9 @@ from hdfs_native import Client
 from shardwright.format import layout
 from shardwright.reader.verify import verify
 from shardwright.storage import HdfsStorage
-from tests.cluster.fault_report import write_report
 from tests.cluster.faulty import DIE, HOLD, SLOW
 from tests.cluster.hdfs import Hdfs
-from tests.cluster.lab import PASSES, Lab, make_lab
+from tests.cluster.lab import PASSES, Lab, reported_lab
 from tests.cluster.submitted import on_yarn, running_application
 from tests.cluster.yarn import Yarn
 
@@ -36,11 +35,8 @@ or until the version stood where the job had to be started again.
 
 @pytest.fixture(scope="module")
 def lab(hdfs: Hdfs, yarn: Yarn, tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest) -> Iterator[Lab]:
-    failed = request.session.testsfailed
-    lab = make_lab(hdfs, yarn, tmp_path_factory.mktemp("faults"))
-    yield lab
-    if request.session.testsfailed == failed and request.config.getoption("keyword") == "":  # of a whole run
-        write_report(_TITLE, _TEXT, lab.records, lab.seconds)
+    with reported_lab(hdfs, yarn, tmp_path_factory.mktemp("faults"), request, _TITLE, _TEXT) as lab:
+        yield lab
 
 
 @pytest.fixture(autouse=True)

@@ -68,7 +68,8 @@ def kdc(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Kdc]:
 
 @pytest.fixture(scope="module")
 def secure(kdc: Kdc, tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest) -> Iterator[Hdfs]:
-    with started(Hdfs(tmp_path_factory.mktemp("secure"), kerberos=kdc), request) as cluster:
+    soon = {"dfs.namenode.delegation.token.renew-interval": 30_000}  # ms: jobs outlive their tokens, unless YARN renews them
+    with started(Hdfs(tmp_path_factory.mktemp("secure"), kerberos=kdc, hdfs=soon), request) as cluster:
         yield cluster
 
 
