@@ -18,6 +18,7 @@
     ├── LockedError                (RuntimeError)         another publish holds the dataset
     ├── CorruptError               (ValueError)           published bytes that are not what was published
     │   └── DecodeError                                   a value that can't be decoded
+    ├── UnsafeMetadataError        (ValueError)           a pickle that is no Unischema, or a hostile one; it is never run
     ├── FormatVersionError         (ValueError)           written by a newer shardwright
     ├── StateError                 (ValueError)           a loader state that belongs to something else
     ├── WorldError                 (ValueError)           ranks, nodes and shards that don't fit together
@@ -96,6 +97,10 @@ class CorruptError(ShardwrightError, ValueError):
 
 class DecodeError(CorruptError):
     """A value can't be decoded."""
+
+
+class UnsafeMetadataError(ShardwrightError, ValueError):
+    """Pickled metadata with a name or an opcode that no Unischema has. It was not run."""
 
 
 class FormatVersionError(ShardwrightError, ValueError):

@@ -15,7 +15,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from shardwright.errors import SchemaError
-from shardwright.format.petastorm import ROW_GROUPS_KEY, UNISCHEMA_KEY, common_metadata, unischema_pickle
+from shardwright.format.petastorm import common_metadata, unischema_pickle
+from shardwright.format.unischema import ROW_GROUPS_KEY, UNISCHEMA_KEY
 from shardwright.schema import NUMBERS, Field, Schema
 from tests.petastorm.conftest import Oracle
 from tests.petastorm.every_kind import PER_SHARD, ROW_GROUP, ROWS, SHARDS, Case, arrow_schema, cases, schema, write_shard

@@ -33,10 +33,9 @@ import pyarrow.parquet as pq
 
 from shardwright.errors import SchemaError
 from shardwright.format import pickle_opcodes as op
+from shardwright.format.unischema import ROW_GROUPS_KEY, UNISCHEMA_KEY
 from shardwright.schema import Field, Schema
 
-UNISCHEMA_KEY = "dataset-toolkit.unischema.v1"
-ROW_GROUPS_KEY = "dataset-toolkit.num_row_groups_per_file.v1"
 UNISCHEMA_NAME = "Shardwright"
 """Petastorm calls its rows ``<name>_view``."""
 

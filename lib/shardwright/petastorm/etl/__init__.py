@@ -1,0 +1,1 @@
+"""Writing of datasets, by Petastorm's names."""

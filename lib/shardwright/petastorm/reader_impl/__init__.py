@@ -1,0 +1,1 @@
+"""Shuffling buffers, by Petastorm's names."""
