@@ -1,9 +1,8 @@
 """The metadata that makes a split, or one shard alone, a dataset of stock Petastorm.
 
 A file ``_common_metadata``, Parquet without rows, carries two keys: the pickled `Unischema`, which says how each column
-is decoded, and how many row groups each part holds. Source: petastorm 0.13.1, ``etl/dataset_metadata.py``,
-``unischema.py`` and ``codecs.py``; its class and attribute names are what the pickle spells out. The pickle is written
-opcode by opcode, so neither petastorm, nor pyspark, nor a pickle module is needed, and its bytes depend on the schema alone.
+is decoded, and how many row groups each part holds. Source: petastorm 0.13.1, ``etl/dataset_metadata.py``; the pickle is that
+of `format.unischema_pickle`.
 
 What stock Petastorm decodes each field to, and what it decodes it from:
 
@@ -32,8 +31,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from shardwright.errors import SchemaError
-from shardwright.format import pickle_opcodes as op
-from shardwright.format.unischema import ROW_GROUPS_KEY, UNISCHEMA_KEY
+from shardwright.format.unischema import ROW_GROUPS_KEY, UNISCHEMA_KEY, StoredCodec, StoredField, StoredUnischema
+from shardwright.format.unischema_pickle import dump_unischema
 from shardwright.schema import Field, Schema
 
 UNISCHEMA_NAME = "Shardwright"
@@ -58,28 +57,10 @@ _SPARK_TYPES = {
     "timestamp": "TimestampType",
 }
 
-# A Unischema also offers its fields as attributes. One with the name of a method would replace the method.
-_UNISCHEMA_MEMBERS = frozenset(
-    {"as_spark_schema", "create_schema_view", "fields", "from_arrow_schema", "make_namedtuple", "make_namedtuple_tf"}
-)
 
-
-def unischema_pickle(schema: Schema, name: str) -> bytes:
-    """The pickled `petastorm.unischema.Unischema` of `schema`; the same bytes for the same arguments.
-
-    `name` has to be an identifier: Petastorm makes a namedtuple of it. Otherwise `SchemaError`.
-    """
-    if not name.isidentifier():
-        raise SchemaError(f"Unischema name {name!r}: expected a Python identifier; Petastorm names a class after it")
-    numbers = {field.name: number for number, field in enumerate(schema)}
-    fields = ((op.text(field.name), _unischema_field(field) + op.remember(numbers[field.name])) for field in schema)
-    attributes = ((op.text(field), op.recall(number)) for field, number in numbers.items() if field not in _UNISCHEMA_MEMBERS)
-    state = (
-        (op.text("_name"), op.text(name)),
-        (op.text("_fields"), op.call(op.named("collections", "OrderedDict")) + op.set_items(fields)),
-        *attributes,
-    )
-    return op.program(op.instance(op.named("petastorm.unischema", "Unischema"), state=op.mapping(state)))
+def unischema_of(schema: Schema, name: str) -> StoredUnischema:
+    """What stock Petastorm is told of `schema`, under the name `name`."""
+    return StoredUnischema(name, tuple(_stored(field) for field in schema))
 
 
 def stock_petastorm_form(field: Field) -> str | None:
@@ -106,12 +87,17 @@ def common_metadata(schema: Schema, arrow_schema: pa.Schema, row_groups: Mapping
     if absent:
         raise SchemaError(f"fields without a column in the part files: {', '.join(absent)}")
     _check_row_groups(row_groups)
+    return write_common_metadata(arrow_schema, unischema_of(schema, UNISCHEMA_NAME), row_groups)
+
+
+def write_common_metadata(arrow_schema: pa.Schema, unischema: StoredUnischema, row_groups: Mapping[str, int]) -> bytes:
+    """The bytes of a file ``_common_metadata``. Raises SchemaError for a schema whose name is no identifier."""
     buffer = io.BytesIO()
     # Without ARROW:schema, as in the parts: old pyarrow fails on types in it that it does not know.
     with pq.ParquetWriter(buffer, arrow_schema.remove_metadata(), store_schema=False) as writer:
         writer.add_key_value_metadata(
             {
-                UNISCHEMA_KEY: unischema_pickle(schema, UNISCHEMA_NAME),
+                UNISCHEMA_KEY: dump_unischema(unischema),
                 ROW_GROUPS_KEY: json.dumps(dict(row_groups), sort_keys=True).encode("ascii"),
             }
         )
@@ -127,39 +113,36 @@ def _check_row_groups(row_groups: Mapping[str, int]) -> None:
             raise ValueError(f"part {path!r}: expected at least one row group, found {count}")
 
 
-def _unischema_field(field: Field) -> bytes:
-    arguments = (op.text(field.name), _numpy_class(field), _shape(field), _codec(field), op.boolean(field.nullable))
-    return op.instance(op.named("petastorm.unischema", "UnischemaField"), op.sequence(arguments))
+def _stored(field: Field) -> StoredField:
+    return StoredField(field.name, _numpy_class(field), _shape(field), _codec(field), field.nullable)
 
 
-def _numpy_class(field: Field) -> bytes:
+def _numpy_class(field: Field) -> str:
     if _as_bytes(field):
-        return op.named("numpy", "bytes_")
+        return "bytes_"
     if _is_float16(field):
-        return op.named("numpy", "float16")
+        return "float16"
     if field.dtype == "timestamp" and field.nullable:
         # numpy.datetime64(pandas.NaT) raises, and with it the whole row group. object_ hands on what pandas read.
-        return op.named("numpy", "object_")
-    return op.named("numpy", _NUMPY_NAMES.get(field.dtype, field.dtype))
+        return "object_"
+    return _NUMPY_NAMES.get(field.dtype, field.dtype)
 
 
-def _shape(field: Field) -> bytes:
-    shape = () if _as_bytes(field) else field.shape
-    if field.is_image and shape[2:] == (1,):
-        shape = shape[:2]  # stock decodes a grey picture to (height, width)
-    return op.sequence(op.NONE if size is None else op.integer(size) for size in shape)
+def _shape(field: Field) -> tuple[int | None, ...]:
+    if _as_bytes(field):
+        return ()
+    if field.is_image and field.shape[2:] == (1,):
+        return field.shape[:2]  # stock decodes a grey picture to (height, width)
+    return field.shape
 
 
-def _codec(field: Field) -> bytes:
+def _codec(field: Field) -> StoredCodec:
     if field.is_image and not _as_bytes(field):
-        # '.png' and 80 matter to writers alone; they are what Petastorm's own constructor defaults to.
-        state = op.mapping([(op.text("_image_codec"), op.text(".png")), (op.text("_quality"), op.integer(80))])
-        return op.instance(op.named("petastorm.codecs", "CompressedImageCodec"), state=state)
+        # 'png' and 80 matter to writers alone; they are what Petastorm's own constructor defaults to.
+        return StoredCodec(kind="image", image_format="png", quality=80)
     if field.shape and not _as_bytes(field):
-        return op.instance(op.named("petastorm.codecs", "NdarrayCodec"))
-    spark = op.instance(op.named("pyspark.sql.types", "BinaryType" if _as_bytes(field) else _SPARK_TYPES[field.dtype]))
-    state = op.mapping([(op.text("_spark_type"), spark)])
-    return op.instance(op.named("petastorm.codecs", "ScalarCodec"), state=state)
+        return StoredCodec(kind="ndarray")
+    return StoredCodec(kind="scalar", spark_type="BinaryType" if _as_bytes(field) else _SPARK_TYPES[field.dtype])
 
 
 def _as_bytes(field: Field) -> bool:

@@ -36,6 +36,20 @@ def decode_column(column: pa.ChunkedArray, field: UnischemaField) -> list[Any]:
         raise DecodeFieldError(f'Decoding field "{field.name}" failed: {error}') from error
 
 
+def decode_value(value: Any, field: UnischemaField) -> Any:
+    """One value, as Python has it. Raises DecodeFieldError."""
+    if value is None:
+        return None
+    try:
+        if isinstance(field.codec, DataframeColumnCodec):
+            return field.codec.decode(field, value)
+        if isinstance(field.numpy_dtype, type) and issubclass(field.numpy_dtype, (np.generic, Decimal)):
+            return field.numpy_dtype(value)
+    except Exception as error:
+        raise DecodeFieldError(f'Decoding field "{field.name}" failed: {error}') from error
+    return value
+
+
 def repeat_partition(value: Any, field: UnischemaField, count: int) -> list[Any]:
     """The value of a partition column, for each row. Raises DecodeFieldError."""
     try:

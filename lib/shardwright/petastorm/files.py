@@ -12,7 +12,7 @@ import fsspec
 import pyarrow as pa
 
 from shardwright.errors import StorageError
-from shardwright.storage import Storage, open_storage
+from shardwright.storage import Storage, open_storage, open_writable
 
 
 class Files(Protocol):
@@ -35,6 +35,12 @@ class Files(Protocol):
 
     def open(self, name: str) -> pa.NativeFile:
         """A file to read and seek in."""
+
+    def write(self, name: str, data: bytes) -> None:
+        """Write a small file, replacing one that exists."""
+
+    def delete(self, name: str) -> None:
+        """Remove a file where there is one."""
 
 
 class StorageFiles:
@@ -69,6 +75,14 @@ class StorageFiles:
         path = self._storage.local_path(name)
         return pa.PythonFile(self._storage.open(name), mode="r") if path is None else pa.memory_map(str(path))
 
+    def write(self, name: str, data: bytes) -> None:
+        """In one step. Raises StorageError where the storage is for reading alone."""
+        open_writable(self.url).write(name, data)
+
+    def delete(self, name: str) -> None:
+        """Remove a file where there is one."""
+        open_writable(self.url).delete(name)
+
 
 class FsspecFiles:
     """The files of a file system that the caller made; `root` is the directory's path there."""
@@ -96,6 +110,15 @@ class FsspecFiles:
     def open(self, name: str) -> pa.NativeFile:
         """A file to read and seek in."""
         return pa.PythonFile(self._fs.open(self._path(name), "rb"), mode="r")
+
+    def write(self, name: str, data: bytes) -> None:
+        """Write a small file, replacing one that exists."""
+        self._fs.pipe_file(self._path(name), data)
+
+    def delete(self, name: str) -> None:
+        """Remove a file where there is one."""
+        if self._fs.exists(self._path(name)):
+            self._fs.rm_file(self._path(name))
 
     def _path(self, name: str) -> str:
         return f"{self._root}/{name}" if name else self._root

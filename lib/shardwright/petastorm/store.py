@@ -159,7 +159,7 @@ def open_store(files: Files, names: Sequence[str] | None = None) -> Store:
     if not listed:
         raise DatasetNotFoundError(f"{files.url}: no files there")
     common = read_common_metadata(files.read(COMMON_METADATA)) if COMMON_METADATA in listed else None
-    data = list(_data_files(listed, common.row_groups if common else None))
+    data = list(data_files(listed, common.row_groups if common else None))
     if not data:
         raise DatasetNotFoundError(f"{files.url}: no Parquet files there (names that begin with '_' or '.' do not count)")
     if common and common.row_groups is not None and (gone := sorted(set(common.row_groups) - set(data))):
@@ -169,7 +169,8 @@ def open_store(files: Files, names: Sequence[str] | None = None) -> Store:
     return Store(files=files, names=tuple(data), hive=True, common=common)
 
 
-def _data_files(listed: Sequence[str], known: Mapping[str, int] | None) -> Iterator[str]:
+def data_files(listed: Sequence[str], known: Mapping[str, int] | None = None) -> Iterator[str]:
+    """The data among the files of a dataset; those that its metadata knows may have any ending."""
     for name in listed:
         if any(part.startswith(("_", ".")) for part in name.split("/")):
             continue
