@@ -38,7 +38,7 @@ class Oracle(Protocol):
 
 @pytest.fixture(scope="session")
 def petastorm_oracle(tmp_path_factory: pytest.TempPathFactory) -> Oracle:
-    python = _python()
+    python = oracle_python()
     results = tmp_path_factory.mktemp("oracle")
 
     def read(
@@ -55,7 +55,7 @@ def petastorm_oracle(tmp_path_factory: pytest.TempPathFactory) -> Oracle:
         command += ["--id", id_field] if id_field else []
         command += [f"--shard={shard[0]}/{shard[1]}"] if shard else []
         command += [f"--fields={','.join(values)}"] if values else []
-        done = subprocess.run(command, cwd=_ROOT, capture_output=True, text=True, timeout=120, env=_environment())
+        done = subprocess.run(command, cwd=_ROOT, capture_output=True, text=True, timeout=120, env=oracle_environment())
         assert done.returncode == 0, f"stock Petastorm failed on {url} ({kind}):\n{done.stderr}"
         with np.load(out, allow_pickle=False) as members:
             return unpack(members)
@@ -63,8 +63,9 @@ def petastorm_oracle(tmp_path_factory: pytest.TempPathFactory) -> Oracle:
     return read
 
 
-def _python() -> str:
-    environment = _environment()
+def oracle_python() -> str:
+    """The Python of stock Petastorm's environment, which is made first where there is none yet."""
+    environment = oracle_environment()
     if sys.version_info[:2] == (3, 11):
         environment.setdefault("ORACLE_PYTHON", sys.executable)
     done = subprocess.run([_HERE / "setup-oracle.sh"], capture_output=True, text=True, env=environment)
@@ -72,6 +73,6 @@ def _python() -> str:
     return done.stdout.strip()
 
 
-def _environment() -> dict[str, str]:
-    # This process's modules are not for the other environment.
+def oracle_environment() -> dict[str, str]:
+    """The variables of this process, but for those that lead to its modules."""
     return {name: value for name, value in os.environ.items() if not name.startswith(("PYTHON", "VIRTUAL_ENV"))}

@@ -1,0 +1,226 @@
+"""Ways to read a dataset, which stock Petastorm and the drop-in are both given: the same code, with another package.
+
+Each is a function of the package, a URL and `read`, which makes a reader and describes all that it hands out, in order.
+"""
+
+from __future__ import annotations
+
+import importlib
+import warnings
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from tests.petastorm.differential.described import describe
+
+Reading = Callable[["Package", str], Any]
+
+
+class Package:
+    """`petastorm`, or what stands in for it."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+
+    def __getattr__(self, module: str) -> Any:
+        return importlib.import_module(f"{self.name}.{module}")
+
+    def rows(self, url: Any, **options: Any) -> list[Any]:
+        """All rows of `make_reader`."""
+        return self._all(self.reader.make_reader, url, options)
+
+    def batches(self, url: Any, **options: Any) -> list[Any]:
+        """All batches of `make_batch_reader`."""
+        return self._all(self.reader.make_batch_reader, url, options)
+
+    def _all(self, make: Callable[..., Any], url: Any, options: dict[str, Any]) -> list[Any]:
+        options = {"reader_pool_type": "dummy", "shuffle_row_groups": False, **options}
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            with make(url, **options) as reader:
+                return [described_row(row) for row in reader]
+
+
+def described_row(row: Any) -> dict[str, Any]:
+    """A row, a batch, or a window of rows."""
+    if isinstance(row, dict):
+        return {str(offset): described_row(one) for offset, one in row.items()}
+    return {"_type": type(row).__name__, **{name: describe(value) for name, value in row._asdict().items()}}
+
+
+def regex(package: Package, url: str) -> Any:
+    names = ["i.*", "x", "lane", "s.*"]
+    found = package.rows(url, schema_fields=names)
+    return [dict(sorted(row.items())) for row in found]  # stock's fields come in the order of a set
+
+
+def shards(package: Package, url: str) -> Any:
+    return [package.rows(url, cur_shard=shard, shard_count=2) for shard in range(2)]
+
+
+def seeded_shards(package: Package, url: str) -> Any:
+    options = {"shard_count": 2, "seed": 7, "shuffle_row_groups": True}
+    return [package.rows(url, cur_shard=shard, **options) for shard in range(2)]
+
+
+def seeded_shards_in_order(package: Package, url: str) -> Any:
+    return [package.rows(url, cur_shard=shard, shard_count=2, seed=7) for shard in range(2)]
+
+
+def seeded(package: Package, url: str) -> Any:
+    return package.rows(url, seed=42, shuffle_row_groups=True, num_epochs=3)
+
+
+def shuffled_rows(package: Package, url: str) -> Any:
+    return package.rows(url, seed=3, shuffle_rows=True, num_epochs=2)
+
+
+def parts(package: Package, url: str) -> Any:
+    return package.rows(url, shuffle_row_drop_partitions=3)
+
+
+def parts_of_shuffled_rows(package: Package, url: str) -> Any:
+    return package.rows(url, shuffle_row_drop_partitions=2, shuffle_rows=True, seed=11, shuffle_row_groups=True)
+
+
+def some(package: Package, url: str) -> Any:
+    return package.rows(url, predicate=package.predicates.in_lambda([_key(url)], lambda key: int(key) % 3 == 1))
+
+
+def none(package: Package, url: str) -> Any:
+    return package.rows(url, predicate=package.predicates.in_set({-1}, _key(url)))
+
+
+def combined(package: Package, url: str) -> Any:
+    of = package.predicates
+    few, even = of.in_set(range(12), _key(url)), of.in_lambda([_key(url)], lambda key, two: int(key) % two == 0, 2)
+    return package.rows(url, predicate=of.in_reduce([of.in_negate(few), even], any), seed=5, shuffle_row_groups=True)
+
+
+def subsets(package: Package, url: str) -> Any:
+    split = package.predicates.in_pseudorandom_split
+    return [package.rows(url, predicate=split([0.3, 0.3, 0.4], subset, _key(url))) for subset in range(3)]
+
+
+def transformed(package: Package, url: str) -> Any:
+    def change(row: dict[str, Any]) -> dict[str, Any]:
+        row["twice"] = np.float32(2 * int(row[key]))
+        del row[key]
+        return row
+
+    key = _key(url)
+    spec = package.transform.TransformSpec(change, edit_fields=[("twice", np.float32, (), False)], removed_fields=[key])
+    return package.rows(url, transform_spec=spec)
+
+
+def selected(package: Package, url: str) -> Any:
+    spec = package.transform.TransformSpec(removed_fields=[_key(url)])
+    predicate = package.predicates.in_lambda([_key(url)], lambda key: int(key) > 5)
+    return package.rows(url, transform_spec=spec, predicate=predicate)
+
+
+def windows(package: Package, url: str) -> Any:
+    fields = {-1: ["timestamp_us", "sensor"], 0: ["timestamp_us", "lane"], 1: ["sensor"]}
+    ngram = package.ngram.NGram(fields, delta_threshold=100_000, timestamp_field="timestamp_us")
+    return package.rows(url, schema_fields=ngram)
+
+
+def windows_apart(package: Package, url: str) -> Any:
+    ngram = package.ngram.NGram({0: [".*"], 1: [".*"]}, 60_000, "timestamp_us", timestamp_overlap=False)
+    return package.rows(url, schema_fields=ngram, seed=2, shuffle_row_groups=True)
+
+
+def windows_of_parts(package: Package, url: str) -> Any:
+    ngram = package.ngram.NGram({0: ["timestamp_us"], 2: ["timestamp_us"]}, 10**9, "timestamp_us")
+    return package.rows(url, schema_fields=ngram, shuffle_row_drop_partitions=2)
+
+
+def one_partition(package: Package, url: str) -> Any:
+    return package.rows(url, filters=[("split", "=", "train")])
+
+
+def either_partition(package: Package, url: str) -> Any:
+    return package.rows(url, filters=[[("split", "=", "train")], [("split", "in", ["test"])]])
+
+
+def on_partition(package: Package, url: str) -> Any:
+    return package.rows(url, predicate=package.predicates.in_set({"train"}, "split"))
+
+
+def batches(package: Package, url: str) -> Any:
+    return package.batches(url)
+
+
+def seeded_batches(package: Package, url: str) -> Any:
+    return package.batches(url, seed=42, shuffle_row_groups=True, num_epochs=2, cur_shard=1, shard_count=2)
+
+
+def shuffled_batches(package: Package, url: str) -> Any:
+    return package.batches(url, seed=3, shuffle_rows=True, num_epochs=3)
+
+
+def early_batches(package: Package, url: str) -> Any:
+    return package.batches(url, convert_early_to_numpy=True)
+
+
+def batches_in_parts(package: Package, url: str) -> Any:
+    return package.batches(url, shuffle_row_drop_partitions=3)
+
+
+def transformed_batches(package: Package, url: str) -> Any:
+    def change(frame: Any) -> Any:
+        frame["square"] = frame["id"].map(lambda number: np.full((2, 2), number, np.float32))
+        return frame
+
+    spec = package.transform.TransformSpec(
+        change, edit_fields=[("square", np.float32, (2, 2), False)], removed_fields=["s", "v", "bin", "ts"]
+    )
+    return package.batches(url, transform_spec=spec)
+
+
+def selected_batches(package: Package, url: str) -> Any:
+    """Ids of the rows that a predicate takes: stock turns other columns with numbers to floats then."""
+    predicate = package.predicates.in_lambda(["id"], lambda ids: ids % 3 == 0)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        options = {"reader_pool_type": "dummy", "shuffle_row_groups": False}
+        with package.reader.make_batch_reader(url, predicate=predicate, **options) as reader:
+            return [[describe(np.asarray(column, np.int64)) for column in (batch.id,)] for batch in reader]
+
+
+def files(package: Package, url: str) -> Any:
+    """A list of files, one of them twice."""
+    import glob
+
+    found = sorted(glob.glob(url.replace("file://", "") + "/*.parquet"))
+    urls = [f"file://{path}" for path in (*found, found[0])]
+    return package.batches(urls), package.batches(urls[0])
+
+
+def _key(url: str) -> str:
+    return "timestamp_us" if url.rstrip("/").endswith("ngram") else "id"
+
+
+def rows(package: Package, url: str) -> Any:
+    return package.rows(url)
+
+
+_OF_ROWS: list[Reading] = [
+    rows, shards, seeded, seeded_shards, seeded_shards_in_order, shuffled_rows, parts, parts_of_shuffled_rows, some, none,
+    combined, subsets, transformed, selected, batches,
+]  # fmt: skip
+ALL: dict[str, list[Reading]] = {
+    "hello_world": _OF_ROWS,
+    "scalars": _OF_ROWS,
+    "scalars-p0.12.1": _OF_ROWS,
+    "arrays": _OF_ROWS,
+    "upstream-0.7.6": _OF_ROWS,
+    "partitioned": [rows, regex, shards, seeded, some, one_partition, either_partition, on_partition, batches],
+    "ngram": [rows, windows, windows_apart, windows_of_parts, seeded, some, subsets, batches],
+    "plain": [
+        rows, batches, seeded_batches, shuffled_batches, early_batches, batches_in_parts, transformed_batches, selected_batches,
+        files,
+    ],
+}  # fmt: skip
+"""By dataset."""
