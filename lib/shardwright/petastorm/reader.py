@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterable, Sequence
 from typing import Any, Unpack
 
@@ -41,7 +42,24 @@ def make_batch_reader(
 
 def _make(url: Any, schema_fields: Iterable[Any] | NGram | None, given: ReaderArguments, *, batched: bool) -> Reader:
     options, filesystem, storage_options = split_arguments(schema_fields, given)
-    return Reader(_open(url, filesystem, storage_options), options, batched=batched)
+    store = _open(url, filesystem, storage_options)
+    _warn_of_the_other(store, batched=batched)
+    return Reader(store, options, batched=batched)
+
+
+def _warn_of_the_other(store: Store, *, batched: bool) -> None:
+    """Where the other function is the one for such a dataset."""
+    stored = store.common.unischema if store.common else None
+    if stored is None and not batched:
+        warnings.warn(
+            f"{store.url}: has no Unischema, so rows have what its native columns hold; make_batch_reader is faster for those",
+            stacklevel=4,
+        )
+    if batched and stored and any(field.codec and field.codec.kind != "scalar" for field in stored.fields):
+        warnings.warn(
+            f"{store.url}: was written with codecs, and make_batch_reader hands values out as they are stored; use make_reader",
+            stacklevel=4,
+        )
 
 
 def _open(url: str | Sequence[str], filesystem: Any, storage_options: Any) -> Store:

@@ -112,10 +112,11 @@ class Store:
     def rows_of(self, pieces: Sequence[Piece]) -> list[int]:
         """The number of rows of each of these row groups; reads the footers of their files."""
         self._with_footers(sorted({piece.file for piece in pieces}))
-        return [self.footer(piece.file).row_group(piece.row_group).num_rows for piece in pieces]
+        return [self._row_group(piece).num_rows for piece in pieces]
 
     def read(self, piece: Piece, columns: Sequence[str]) -> pa.Table:
         """The columns of a row group, in that order. Raises InputError for a damaged file, or one that lacks a column."""
+        self._row_group(piece)
         footer = self.footer(piece.file)
         try:
             with self.files.open(piece.file) as source:
@@ -130,7 +131,7 @@ class Store:
 
     def bytes_of(self, piece: Piece, columns: Sequence[str]) -> int:
         """The uncompressed bytes of these columns of a row group."""
-        group, wanted = self.footer(piece.file).row_group(piece.row_group), set(columns)
+        group, wanted = self._row_group(piece), set(columns)
         chunks = (group.column(number) for number in range(group.num_columns))
         return sum(chunk.total_uncompressed_size for chunk in chunks if chunk.path_in_schema.partition(".")[0] in wanted)
 
@@ -138,6 +139,16 @@ class Store:
     def arrow_schema(self) -> pa.Schema:
         """The columns of the first file, without partitions."""
         return self.footer(self.names[0]).schema.to_arrow_schema()
+
+    def _row_group(self, piece: Piece) -> pq.RowGroupMetaData:
+        """What the footer says of a row group. Raises PetastormMetadataError where there is none of that number."""
+        footer = self.footer(piece.file)
+        if piece.row_group >= footer.num_row_groups:
+            raise PetastormMetadataError(
+                f"{self.url}/{piece.file}: has {footer.num_row_groups} row groups, {COMMON_METADATA} says more: the file was "
+                "written after it; run materialize_dataset (petastorm.etl.dataset_metadata) again"
+            )
+        return footer.row_group(piece.row_group)
 
     def _with_footers(self, names: Sequence[str]) -> Sequence[str]:
         with ThreadPoolExecutor(_THREADS, thread_name_prefix="shardwright-footers") as threads:

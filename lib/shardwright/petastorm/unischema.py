@@ -10,7 +10,7 @@ import re
 import warnings
 from collections import namedtuple
 from collections.abc import Iterable, Mapping
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from shardwright.petastorm.arrow_types import fields_of_arrow
 
@@ -58,6 +58,10 @@ class Unischema:
                 )
             else:
                 setattr(self, field.name, field)
+
+    if TYPE_CHECKING:
+
+        def __getattr__(self, name: str) -> UnischemaField: ...
 
     # No other public names than Petastorm's: each would hide a field that is called so.
 
