@@ -10,8 +10,14 @@ from pathlib import Path
 from typing import Any, Literal, Protocol
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
+from shardwright.petastorm.codecs import NdarrayCodec
+from shardwright.petastorm.etl.dataset_metadata import write_metadata
+from shardwright.petastorm.files import open_files
+from shardwright.petastorm.unischema import Unischema, UnischemaField
 from tests.petastorm.oracle_common import unpack
 
 _HERE = Path(__file__).resolve().parent
@@ -76,3 +82,27 @@ def oracle_python() -> str:
 def oracle_environment() -> dict[str, str]:
     """The variables of this process, but for those that lead to its modules."""
     return {name: value for name, value in os.environ.items() if not name.startswith(("PYTHON", "VIRTUAL_ENV"))}
+
+
+GROUPS = (7, 1, 9, 4, 12, 8)
+"""Rows of the row groups of `uneven`."""
+
+
+@pytest.fixture(scope="session")
+def uneven(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Row groups of several sizes in two files, with the metadata of a Unischema."""
+    folder = tmp_path_factory.mktemp("uneven")
+    ends = np.cumsum(GROUPS)
+    for file, groups in enumerate((range(3), range(3, 6))):
+        schema = pa.schema([pa.field("id", pa.int64(), False), pa.field("x", pa.binary(), False)])
+        with pq.ParquetWriter(folder / f"part-{file}.parquet", schema, store_schema=False) as writer:
+            for group in groups:
+                ids = np.arange(ends[group] - GROUPS[group], ends[group])
+                field = UnischemaField("x", np.float32, (3,), NdarrayCodec(), False)
+                cells = [bytes(NdarrayCodec().encode(field, np.full(3, number, np.float32))) for number in ids]
+                writer.write_table(pa.table({"id": pa.array(ids, pa.int64()), "x": cells}, schema=schema))
+    unischema = Unischema(
+        "Uneven", [UnischemaField("id", np.int64, ()), UnischemaField("x", np.float32, (3,), NdarrayCodec(), False)]
+    )
+    write_metadata(open_files(str(folder)), unischema)
+    return folder
