@@ -150,6 +150,16 @@ def load_config(path: Path | str, overrides: Sequence[str] = (), *, output: str 
         values = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
         raise ConfigError([f"{path}: not TOML: {error}"]) from error
+    return make_config(values, overrides, output=output, where=str(path))
+
+
+def make_config(
+    values: dict[str, Any], overrides: Sequence[str] = (), *, output: str | None = None, where: str = "configuration"
+) -> Config:
+    """The configuration that `values` say, as `load_config` makes it of a file; messages call it `where`.
+
+    Raises ConfigError.
+    """
     for override in overrides:
         _override(values, override)
     if output is not None:
@@ -159,7 +169,7 @@ def load_config(path: Path | str, overrides: Sequence[str] = (), *, output: str 
     try:
         return Config.model_validate(values)
     except ValidationError as error:
-        raise ConfigError([_problem(str(path), dict(detail)) for detail in error.errors()]) from error
+        raise ConfigError([_problem(where, dict(detail)) for detail in error.errors()]) from error
 
 
 def publish_options(overrides: Sequence[str], output: str) -> PublishOptions:

@@ -12,22 +12,24 @@ import types
 import warnings
 from typing import Any
 
-import numpy as np
 import pyarrow as pa
 import pyarrow.fs
 import pyarrow.parquet as pq
 import pytest
 
+import tests.petastorm.upstream.old_numpy  # noqa: F401 - for what it does
+
+_PRIVATE = (
+    "private names that test modules import at their top, led to what does the same here: those of `arrow_reader_worker`, and "
+    "`_fullmatch`, `_new_gt_255_compatible_namedtuple` and, without effect, `_UNISCHEMA_FIELD_ORDER` of `unischema`"
+)
 NEEDS = (
     "NumPy's removed names (`np.unicode_`, `np.string_`, `np.float`)",
-    "pyarrow's removed names (`pq.PartitionSet`, `ParquetDataset.pieces`, `pa.LocalFileSystem`)",
+    "pyarrow's removed names (`pq.PartitionSet`, `ParquetDataset.pieces`, `pa.LocalFileSystem`, `pyarrow.hdfs`)",
     "`pytest.warns(None)`, which pytest 8 removed",
     "`create_tf_graph`, whose own `inspect.getargspec` Python 3.11 removed, written anew",
-    "private names that test modules import at their top, led to what does the same here: `arrow_reader_worker` "
-    "(`_check_shape_and_ravel`, `convert_arrow_table_to_numpy_dict`), `unischema._fullmatch`, "
-    "`unischema._new_gt_255_compatible_namedtuple`, `unischema._UNISCHEMA_FIELD_ORDER` (without effect)",
+    _PRIVATE,
 )
-_NUMPY = {"unicode_": np.str_, "string_": np.bytes_, "float": float, "int": int, "object": object}
 
 
 class PartitionSet:
@@ -67,12 +69,10 @@ def pytest_addhooks(pluginmanager: pytest.PytestPluginManager) -> None:
 
 
 def _install() -> None:
-    for name, value in _NUMPY.items():
-        if name not in np.__dict__:
-            setattr(np, name, value)
     pq.PartitionSet = PartitionSet
     pq.ParquetDataset.pieces = property(lambda dataset: [_Piece(path) for path in dataset.files])
     pa.LocalFileSystem = pyarrow.fs.LocalFileSystem
+    sys.modules["pyarrow.hdfs"] = types.ModuleType("pyarrow.hdfs")
     pytest.warns = _warns  # type: ignore[assignment]
     _private_names()
 

@@ -1,0 +1,1 @@
+"""For tests of code that takes a reader, by Petastorm's names."""
