@@ -1,6 +1,6 @@
-"""`make_petastorm_dataset`: a `tf.data.Dataset` of what a reader hands out.
+"""`make_petastorm_dataset` and `tf_tensors`: what a reader hands out, for TensorFlow.
 
-Semantics: petastorm 0.13.1, ``tf_utils.py``. `tf_tensors`, of TensorFlow 1's graphs and queues, is refused.
+Semantics: petastorm 0.13.1, ``tf_utils.py``. `tf_tensors` is for graphs and sessions of TensorFlow 1, which `tf.compat.v1` keeps.
 """
 
 from __future__ import annotations
@@ -15,9 +15,10 @@ from typing import Any
 import numpy as np
 import tensorflow.compat.v1 as tf  # whose Dataset is TensorFlow 2's too, and has make_one_shot_iterator
 
-from shardwright.errors import ConfigError
 from shardwright.petastorm.unischema import Unischema, row_class
 
+RANDOM_SHUFFLING_QUEUE_SIZE = "random_shuffling_queue_size"
+"""The operation of a graph that says how many rows wait in the queue of `tf_tensors`."""
 _TF_TYPES = {
     np.int8: tf.int8, np.int16: tf.int16, np.int32: tf.int32, np.int64: tf.int64,
     np.uint8: tf.uint8, np.uint16: tf.int32, np.uint32: tf.int64, np.uint64: tf.uint64,
@@ -37,21 +38,59 @@ def make_petastorm_dataset(reader: Any) -> tf.data.Dataset:
         shape = (None,) if reader.batched_output else ()
         signature = _signature(reader.schema, shape)
         return tf.data.Dataset.from_generator(lambda: map(_converted, _again(reader)), output_signature=signature)
-    offsets = range(min(reader.ngram.fields), max(reader.ngram.fields) + 1)
-    windows = {offset: _signature(reader.ngram.get_schema_at_timestep(reader.schema, offset), ()) for offset in offsets}
+    windows = {offset: _signature(view, ()) for offset, view in _views(reader).items()}
     return tf.data.Dataset.from_generator(
         lambda: ({offset: _converted(row) for offset, row in window.items()} for window in _again(reader)),
         output_signature=windows,
     )
 
 
-def tf_tensors(reader: Any, shuffling_queue_capacity: int = 0, min_after_dequeue: int = 0) -> Any:  # noqa: ARG001 - Petastorm's
-    """Refused. Raises ConfigError."""
-    problem = (
-        "tf_tensors: it builds TensorFlow 1 graphs and queues, which TensorFlow 2 keeps for compatibility alone; use "
-        "make_petastorm_dataset(reader), and .shuffle(capacity) on it in place of shuffling_queue_capacity"
-    )
-    raise ConfigError([problem])
+def tf_tensors(reader: Any, shuffling_queue_capacity: int = 0, min_after_dequeue: int = 0) -> Any:
+    """Tensors of a graph that are the next row (batch, or with an NGram a dict of offset -> row) each time they are run.
+
+    With `shuffling_queue_capacity` rows go through a `RandomShuffleQueue` of so many, which keeps `min_after_dequeue`; its size
+    is the graph's `random_shuffling_queue_size`. The end of the reader is an `OutOfRangeError`. New code is better off with
+    `make_petastorm_dataset`. Raises ValueError for a queue with batches.
+    """
+    if reader.batched_output and shuffling_queue_capacity > 0:
+        raise ValueError(
+            "shuffling_queue_capacity can not be used with a reader that produces batched_output, since each batch is a "
+            "parquet read rowgroup. Extra shuffling of the batches does not further decrease correlation."
+        )
+    views = [(None, reader.schema)] if reader.ngram is None else list(_views(reader).items())
+    fields = [field for _, view in views for field in view.fields.values()]
+    types = [_tf_type(field.name, field.numpy_dtype) for field in fields]
+    tensors = tf.py_func(lambda _: _flat(next(reader), [offset for offset, _ in views]), [tf.constant(1)], types)
+    if shuffling_queue_capacity > 0:
+        queue = tf.RandomShuffleQueue(shuffling_queue_capacity, min_after_dequeue, types)
+        queue.size(name=RANDOM_SHUFFLING_QUEUE_SIZE)
+        tf.train.add_queue_runner(tf.train.QueueRunner(queue, [queue.enqueue(tensors)]))
+        tensors = queue.dequeue()
+    if len(fields) == 1 and not isinstance(tensors, (list, tuple)):
+        tensors = [tensors]
+    rows = (None,) if reader.batched_output else ()
+    for tensor, field in zip(tensors, fields, strict=True):
+        tensor.set_shape((*rows, *field.shape))
+    left = iter(tensors)
+    made = {offset: row_class(view)(*(next(left) for _ in view.fields)) for offset, view in views}
+    return made if reader.ngram is not None else made[None]
+
+
+def _views(reader: Any) -> dict[int, Unischema]:
+    """The schema of the rows at each offset of a reader's windows."""
+    offsets = range(min(reader.ngram.fields), max(reader.ngram.fields) + 1)
+    return {offset: reader.ngram.get_schema_at_timestep(reader.schema, offset) for offset in offsets}
+
+
+def _flat(row: Any, offsets: list[int | None]) -> list[Any]:
+    """The values of a row, or of the rows of a window, one after the other."""
+    rows = [row if offset is None else row[offset] for offset in offsets]
+    values = [value for one in rows for value in _converted(one)]
+    return [value.tolist() if _is_text(value) else value for value in values]
+
+
+def _is_text(value: Any) -> bool:
+    return isinstance(value, np.ndarray) and value.dtype.kind in "SU" and value.size > 0
 
 
 def _again(reader: Any) -> Iterator[Any]:

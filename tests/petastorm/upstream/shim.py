@@ -16,6 +16,7 @@ import pyarrow as pa
 import pyarrow.fs
 import pyarrow.parquet as pq
 import pytest
+import torchvision  # type: ignore[import-not-found] # noqa: F401 - before TensorFlow: the process aborts else
 
 import tests.petastorm.upstream.old_numpy  # noqa: F401 - for what it does
 
