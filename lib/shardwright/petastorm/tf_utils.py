@@ -1,6 +1,6 @@
 """`make_petastorm_dataset` and `tf_tensors`: what a reader hands out, for TensorFlow.
 
-Semantics: petastorm 0.13.1, ``tf_utils.py``. `tf_tensors` is for graphs and sessions of TensorFlow 1, which `tf.compat.v1` keeps.
+Semantics: petastorm 0.13.1, ``tf_utils.py``. `tf_tensors` is for graphs and sessions of TensorFlow 1, as in `tf.compat.v1`.
 """
 
 from __future__ import annotations

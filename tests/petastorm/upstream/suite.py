@@ -61,8 +61,8 @@ def run_suite(only: list[str], folder: Path) -> list[Outcome]:
         command = [
             sys.executable, "-m", "pytest", "-p", "tests.petastorm.upstream.shim", "-q", "--no-header", "-rN",
             f"--junitxml={report}", "-c", os.devnull, f"--rootdir={folder}", "-W", "ignore",
-            "-o", f"faulthandler_timeout={_SECONDS_A_TEST}", "-o", "faulthandler_exit_on_timeout=true", "-p", "no:cacheprovider",
-            str(package / f"{name}.py"),
+            "-o", f"faulthandler_timeout={_SECONDS_A_TEST}", "-o", "faulthandler_exit_on_timeout=true",
+            "-p", "no:cacheprovider", str(package / f"{name}.py"),
         ]  # fmt: skip
         environment = {**os.environ, "PYTHONPATH": os.pathsep.join(map(str, (folder, ROOT / "lib", ROOT, extra)))}
         environment |= {"PYSPARK_PYTHON": sys.executable, "TF_CPP_MIN_LOG_LEVEL": "3", "PYTHONWARNINGS": "ignore"}
