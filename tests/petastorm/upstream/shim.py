@@ -1,6 +1,6 @@
 """What Petastorm's own tests need of their age, in the process that runs them: a pytest plugin. Nothing that is tested changes.
 
-NEEDS says what it is, for the report.
+`report.NEEDS` says what it is.
 """
 
 from __future__ import annotations
@@ -19,18 +19,6 @@ import pytest
 import torchvision  # type: ignore[import-not-found] # noqa: F401 - before TensorFlow: the process aborts else
 
 import tests.petastorm.upstream.old_numpy  # noqa: F401 - for what it does
-
-_PRIVATE = (
-    "private names that test modules import at their top, led to what does the same here: those of `arrow_reader_worker`, and "
-    "`_fullmatch`, `_new_gt_255_compatible_namedtuple` and, without effect, `_UNISCHEMA_FIELD_ORDER` of `unischema`"
-)
-NEEDS = (
-    "NumPy's removed names (`np.unicode_`, `np.string_`, `np.float`)",
-    "pyarrow's removed names (`pq.PartitionSet`, `ParquetDataset.pieces`, `pa.LocalFileSystem`, `pyarrow.hdfs`)",
-    "`pytest.warns(None)`, which pytest 8 removed",
-    "`create_tf_graph`, whose own `inspect.getargspec` Python 3.11 removed, written anew",
-    _PRIVATE,
-)
 
 
 class PartitionSet:

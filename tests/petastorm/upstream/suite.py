@@ -1,17 +1,12 @@
-"""Petastorm's own tests, as published, against the drop-in: by changed imports, in a folder outside of this project.
-
-python -m tests.petastorm.upstream.suite [--only NAME]… [--keep FOLDER]
-"""
+"""Petastorm's own tests, as published, against the drop-in: by changed imports, in a folder outside of this project."""
 
 from __future__ import annotations
 
-import argparse
 import os
 import re
 import shutil
 import subprocess
 import sys
-import tempfile
 import tomllib
 import xml.etree.ElementTree as ET
 from collections import Counter
@@ -54,7 +49,7 @@ def run_suite(only: list[str], folder: Path) -> list[Outcome]:
     """Copies the tests to `folder`, runs them, and says what happened to each."""
     package = folder / "upstream_tests"
     _copy_tests(package)
-    extra = _extra_packages()
+    extra = extra_packages()
     found: list[Outcome] = []
     for name in only or TESTS:
         report = folder / f"{name}.xml"
@@ -85,14 +80,18 @@ def _copy_tests(package: Path) -> None:
     package.mkdir()
     (package / "__init__.py").write_text("import tests.petastorm.upstream.old_numpy\n")  # also in Spark's workers
     for name in (*_BESIDE, *TESTS):
-        text = (source / f"{name}.py").read_text()
-        for pattern, new in _REWRITES:
-            text = pattern.sub(new, text)
-        (package / f"{name}.py").write_text(text)
+        (package / f"{name}.py").write_text(rewritten((source / f"{name}.py").read_text()))
     shutil.copyfile(HERE / "graphs.py", package / "test_tf_utils.py")
 
 
-def _extra_packages() -> Path:
+def rewritten(text: str) -> str:
+    """A source of theirs with the drop-in's names in its imports."""
+    for pattern, new in _REWRITES:
+        text = pattern.sub(new, text)
+    return text
+
+
+def extra_packages() -> Path:
     """A folder of the packages that only these tests import; made once, in the user's cache."""
     cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "shardwright"
     folder = cache / f"petastorm-tests-{sys.version_info[0]}.{sys.version_info[1]}"
@@ -113,22 +112,3 @@ def _outcomes(file: str, report: Path) -> Iterator[Outcome]:
             if (element := case.find(kind)) is not None:
                 outcome, reason = word, " ".join((element.get("message") or "").split())[:300]
         yield Outcome(file, case.get("name") or "?", outcome, reason)
-
-
-def main() -> None:
-    """Runs it and prints what failed."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--only", action="append", default=[], choices=TESTS)
-    parser.add_argument("--keep", type=Path, help="a folder, which must not exist, for the tests and their logs")
-    args = parser.parse_args()
-    if args.keep:
-        args.keep.mkdir(parents=True)
-    with tempfile.TemporaryDirectory() as temporary:
-        found = run_suite(args.only, args.keep or Path(temporary))
-    for one in found:
-        if one.outcome != "passed":
-            print(f"{one.outcome} {one.file}::{one.test}: {one.reason}")
-
-
-if __name__ == "__main__":
-    main()
