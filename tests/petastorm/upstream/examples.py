@@ -38,6 +38,10 @@ _OF = "from examples.hello_world.petastorm_dataset.{0} import *; {0}('" + _HELLO
 _OF_EXTERNAL = "from examples.hello_world.external_dataset.{0} import *; {0}('" + _EXTERNAL + "')"
 
 
+_GRAPH = "import tensorflow.compat.v1 as tf; tf.disable_eager_execution()\n"
+"""The examples for TensorFlow make graphs and sessions, which TensorFlow 2 wants to be told; their authors' tests do it too."""
+
+
 def _of(template: str, name: str) -> str:
     return template.replace("{0}", name)
 
@@ -46,18 +50,19 @@ EXAMPLES: dict[str, str] = {
     "hello_world/petastorm_dataset/generate_petastorm_dataset": _of(_OF, "generate_petastorm_dataset"),
     "hello_world/petastorm_dataset/python_hello_world": _of(_OF, "python_hello_world"),
     "hello_world/petastorm_dataset/pytorch_hello_world": _of(_OF, "pytorch_hello_world"),
-    "hello_world/petastorm_dataset/tensorflow_hello_world": _of(_OF, "tensorflow_hello_world"),
+    "hello_world/petastorm_dataset/tensorflow_hello_world": _GRAPH + _of(_OF, "tensorflow_hello_world"),
     "hello_world/petastorm_dataset/pyspark_hello_world": _of(_OF, "pyspark_hello_world"),
     "hello_world/external_dataset/generate_external_dataset": _of(_OF_EXTERNAL, "generate_external_dataset"),
     "hello_world/external_dataset/python_hello_world": _of(_OF_EXTERNAL, "python_hello_world"),
     "hello_world/external_dataset/pytorch_hello_world": _of(_OF_EXTERNAL, "pytorch_hello_world"),
-    "hello_world/external_dataset/tensorflow_hello_world": _of(_OF_EXTERNAL, "tensorflow_hello_world"),
+    "hello_world/external_dataset/tensorflow_hello_world": _GRAPH + _of(_OF_EXTERNAL, "tensorflow_hello_world"),
     "mnist/generate_petastorm_mnist": _DIGITS
     + "from examples.mnist.generate_petastorm_mnist import mnist_data_to_petastorm_dataset as made\n"
     + f"made(None, '{_MNIST}', 'local[2]', mnist_data={{'train': pictures[:1600], 'test': pictures[1600:]}})",
     "mnist/pytorch_example": "import sys; from examples.mnist.pytorch_example import main\n"
     f"sys.argv[1:] = ['--dataset-url', '{_MNIST}', '--epochs', '2', '--no-cuda', '--test-batch-size', '100']; main()",
-    "mnist/tf_example": f"from examples.mnist.tf_example import train_and_test; train_and_test('{_MNIST}', 30, 100, 10)",
+    "mnist/tf_example": _GRAPH
+    + f"from examples.mnist.tf_example import train_and_test; train_and_test('{_MNIST}', 30, 100, 10)",
     "spark_dataset_converter/pytorch_converter_example": _DIGITS + _LIBSVM
     + "from examples.spark_dataset_converter.pytorch_converter_example import run; run('{folder}/libsvm')",
     "spark_dataset_converter/tensorflow_converter_example":

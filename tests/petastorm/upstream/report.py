@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import platform
+import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
 
 from tests.benchmarks.document import write_part
-from tests.benchmarks.machine import machine, today
+from tests.benchmarks.machine import machine, today, versions
+from tests.benchmarks.peers.environments import python_of
 from tests.conftest import ROOT
 from tests.petastorm.upstream.examples import Ran
+from tests.petastorm.upstream.speed import Measured
 from tests.petastorm.upstream.suite import HERE, TESTS, Outcome, not_applicable
 
 _PATH = ROOT / "docs" / "petastorm.md"
@@ -84,6 +87,32 @@ def write_report(outcomes: Sequence[Outcome], ran: Sequence[Ran]) -> None:
         "| example | | time | last line |", "| --- | --- | --- | --- |", *shown,
     ]  # fmt: skip
     write_part(_PATH, "\n".join(examples) + "\n")
+
+
+def write_speed(measured: Sequence[Measured]) -> None:
+    """Write the part of the document that says how fast it was."""
+    lines = [
+        "# Beside stock Petastorm", "",
+        f"`tests/run --petastorm -- --speed`, {today()}: {machine()}.",
+        f"Stock in its own environment: {versions(python_of('petastorm-torch'), ('petastorm', 'numpy', 'pyarrow', 'torch'))}.", "",
+        "Rows a second in thousands, medians of rounds in turn (smallest to largest). Memory is the peak above what imports took.", "",
+        "| reading | stock | drop-in | times as fast | goal | memory, stock | memory, drop-in |",
+        "| --- | --- | --- | --- | --- | --- | --- |",
+        *(
+            f"| {one.case.title} | {_spread(one.stock)} | {_spread(one.ours)} | {_ratio(one.ratios)} | {one.case.goal:.0f} | "
+            f"{one.stock_mib:.0f} MiB | {one.ours_mib:.0f} MiB |"
+            for one in measured
+        ),
+    ]  # fmt: skip
+    write_part(_PATH, "\n".join(lines) + "\n")
+
+
+def _spread(rates: Sequence[float]) -> str:
+    return f"{statistics.median(rates) / 1000:.1f} ({min(rates) / 1000:.1f}-{max(rates) / 1000:.1f})"
+
+
+def _ratio(ratios: Sequence[float]) -> str:
+    return f"{statistics.median(ratios):.1f} ({min(ratios):.1f}-{max(ratios):.1f})"
 
 
 def _rows(outcomes: Sequence[Outcome]) -> list[str]:
