@@ -1,69 +1,20 @@
 """Ways to read a dataset, which stock Petastorm and the drop-in are both given: the same code, with another package.
 
-Each is a function of the package, a URL and `read`, which makes a reader and describes all that it hands out, in order.
+Each is a function of the package and a URL; it describes all that readers hand out, in order. In the reader's own thread:
+stock 0.13.1 with a pool of 3 keeps the order of its seed in 30 of 40 readings, and of 40 rows hands out none in 26 of 240.
 """
 
 from __future__ import annotations
 
-import importlib
-import warnings
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from decimal import Decimal
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
 from tests.petastorm.differential.described import describe
+from tests.petastorm.differential.package import Package, described_row, described_schema
 
-Reading = Callable[["Package", str], Any]
-
-
-class Package:
-    """`petastorm`, or what stands in for it."""
-
-    def __init__(self, name: str) -> None:
-        self.name = name
-
-    def __getattr__(self, module: str) -> Any:
-        return importlib.import_module(f"{self.name}.{module}")
-
-    def rows(self, url: Any, **options: Any) -> list[Any]:
-        """All rows of `make_reader`."""
-        return self._all(self.reader.make_reader, url, options)
-
-    def batches(self, url: Any, **options: Any) -> list[Any]:
-        """All batches of `make_batch_reader`."""
-        return self._all(self.reader.make_batch_reader, url, options)
-
-    def _all(self, make: Callable[..., Any], url: Any, options: dict[str, Any]) -> list[Any]:
-        options = {"reader_pool_type": "dummy", "shuffle_row_groups": False, **options}
-        with self.quiet(make, url, **options) as reader:
-            return [described_row(row) for row in reader]
-
-    @contextmanager
-    def quiet(self, make: Callable[..., Any], url: Any, **options: Any) -> Iterator[Any]:
-        """A reader whose warnings, of either package, are not heard."""
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            with make(url, **options) as reader:
-                yield reader
-
-
-def described_row(row: Any) -> dict[str, Any]:
-    """A row, a batch, or a window of rows."""
-    if isinstance(row, dict):
-        return {str(offset): described_row(one) for offset, one in row.items()}
-    return {"_type": type(row).__name__, **{name: describe(value) for name, value in row._asdict().items()}}
-
-
-def described_schema(reader: Any) -> list[Any]:
-    """Its fields, in order."""
-    return [
-        [field.name, np.dtype(field.numpy_dtype).str if field.numpy_dtype is not Decimal else "decimal", list(field.shape),
-         type(field.codec).__name__, field.nullable]
-        for field in reader.schema.fields.values()
-    ]  # fmt: skip
+Reading = Callable[[Package, str], Any]
 
 
 def regex(package: Package, url: str) -> Any:
@@ -215,11 +166,6 @@ def shards_by_their_seed(package: Package, url: str) -> Any:
     return [package.rows(url, cur_shard=shard, shard_count=2, shard_seed=3) for shard in range(2)]
 
 
-def several_threads(package: Package, url: str) -> Any:
-    """Stock 0.13.1 keeps the order of the seed with any number of threads."""
-    return package.rows(url, reader_pool_type="thread", workers_count=3, seed=21, shuffle_row_groups=True, num_epochs=2)
-
-
 def batches_of_encoded_rows(package: Package, url: str) -> Any:
     return package.batches(url, seed=8, shuffle_row_groups=True, shuffle_rows=True, num_epochs=2)
 
@@ -287,11 +233,9 @@ def transformed_batches(package: Package, url: str) -> Any:
 def selected_batches(package: Package, url: str) -> Any:
     """Ids of the rows that a predicate takes: stock turns other columns with numbers to floats then."""
     predicate = package.predicates.in_lambda(["id"], lambda ids: ids % 3 == 0)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        options = {"reader_pool_type": "dummy", "shuffle_row_groups": False}
-        with package.reader.make_batch_reader(url, predicate=predicate, **options) as reader:
-            return [[describe(np.asarray(column, np.int64)) for column in (batch.id,)] for batch in reader]
+    options = {"reader_pool_type": "dummy", "shuffle_row_groups": False}
+    with package.quiet(package.reader.make_batch_reader, url, predicate=predicate, **options) as reader:
+        return [describe(np.asarray(batch.id, np.int64)) for batch in reader]
 
 
 def files(package: Package, url: str) -> Any:
@@ -314,7 +258,7 @@ def rows(package: Package, url: str) -> Any:
 _OF_ROWS: list[Reading] = [
     rows, shards, seeded, seeded_shards, seeded_shards_in_order, shuffled_rows, parts, parts_of_shuffled_rows, some, none,
     combined, subsets, transformed, selected, batches, schema, batch_schema, reset, of_fields, kept_by_a_transform,
-    shards_by_their_seed, several_threads, batches_of_encoded_rows,
+    shards_by_their_seed, batches_of_encoded_rows,
 ]  # fmt: skip
 ALL: dict[str, list[Reading]] = {
     "hello_world": _OF_ROWS,
