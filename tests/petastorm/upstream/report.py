@@ -32,13 +32,14 @@ _PRIVATE = (
     "`_fullmatch`, `_new_gt_255_compatible_namedtuple` and, without effect, `_UNISCHEMA_FIELD_ORDER` of `unischema`"
 )
 NEEDS = (
-    "NumPy's removed names (`np.unicode_`, `np.string_`, `np.float`)",
+    "NumPy's removed names (`np.unicode_`, `np.string_`, `np.float`, `np.int`, `np.object`)",
     "pyarrow's removed names (`pq.PartitionSet`, `ParquetDataset.pieces`, `pa.LocalFileSystem`, `pyarrow.hdfs`)",
-    "`pytest.warns(None)`, which pytest 8 removed",
+    "`pytest.warns(None)`, which pytest 8 removed, and the hook of pytest-logger, which their conftest implements",
+    "packages that they import and this project does not need, in a folder of their own: mock, pillow, pytz, six, torchvision",
     "`create_tf_graph`, whose own `inspect.getargspec` Python 3.11 removed, written anew",
     _PRIVATE,
 )
-"""What `shim` does."""
+"""What `shim`, `old_numpy` and `graphs` do."""
 
 
 @dataclass(frozen=True)
