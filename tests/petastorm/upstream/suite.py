@@ -13,6 +13,7 @@ import sys
 import tomllib
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -31,6 +32,7 @@ _BESIDE = ("conftest", "test_common", "test_end_to_end_predicates_impl", "tempdi
 _EXTRA = ("mock", "pillow", "pytz", "six")
 """What the tests import and this project does not need; torchvision with them, without its dependencies."""
 _SECONDS_A_TEST = 180
+_SECONDS_A_FILE = 1800
 _STARTS = 5
 """A file's tests are begun again after one that aborted or hung, so often."""
 _LOCAL = (re.compile(r"\bpetastorm\.tests\b"), "upstream_tests")
@@ -110,8 +112,10 @@ def run_file(file: Path, subject: Subject) -> list[Outcome]:
         recorder.VARIABLE: str(record),
     }  # fmt: skip
     for _ in range(_STARTS):
-        with open(log, "ab") as out:
-            subprocess.run(command, cwd=folder, env=environment, stdout=out, stderr=subprocess.STDOUT)
+        with open(log, "ab") as out, suppress(subprocess.TimeoutExpired):
+            subprocess.run(
+                command, cwd=folder, env=environment, stdout=out, stderr=subprocess.STDOUT, timeout=_SECONDS_A_FILE
+            )  # fmt: skip
         lines = recorder.read(record)
         if broken := [line for line in lines if line[0] == "broken"]:
             raise SuiteError(f"{file.stem} can't be imported: {broken[0][2]} (see {log})")
