@@ -78,7 +78,7 @@ def write_report(outcomes: Sequence[Outcome], ran: Sequence[Ran]) -> None:
         "| file | test | result |", "| --- | --- | --- |", *_rows(outcomes),
     ]  # fmt: skip
     write_part(_PATH, "\n".join(lines) + "\n")
-    shown = [f"| {one.name} | {'ran' if one.passed else 'failed'} | {one.seconds:.0f} s | `{_cell(one.last)}` |" for one in ran]
+    shown = [f"| {one.name} | {'ran' if one.passed else 'failed'} | {one.seconds:.0f} s | {_quoted(one.last)} |" for one in ran]
     examples = [
         "# Petastorm's examples", "", head, "",
         "As published in its wheel, with the import changed. MNIST's pictures are the digits of data/samples.", "",
@@ -116,6 +116,10 @@ def _key(one: Outcome) -> str:
 
 def _cell(text: str) -> str:
     return text.replace("|", "\\|").replace("`", "'") if text.count("`") % 2 else text.replace("|", "\\|")
+
+
+def _quoted(text: str) -> str:
+    return f"`{_cell(text)}`" if text else ""
 
 
 def _petastorm() -> str:
