@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 
 from tests.petastorm.conftest import oracle_environment, oracle_python
-from tests.petastorm.differential.readings import ALL, Package, Reading
+from tests.petastorm.differential.package import Package
+from tests.petastorm.differential.readings import ALL, Reading
 
 DATA = Path(__file__).with_name("data")
 ROOT = DATA.parents[2]

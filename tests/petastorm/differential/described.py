@@ -1,4 +1,4 @@
-"""Values as plain text that is equal where values are: kind, dtype, shape and bytes. NumPy and stdlib only, of any version."""
+"""Values as plain text that is equal where values are: kind, class, dtype, shape, order and bytes. For any version of NumPy."""
 
 from __future__ import annotations
 
@@ -15,13 +15,18 @@ def describe(value: Any) -> list[Any]:
     if value is None:
         return ["none"]
     if isinstance(value, (np.datetime64, datetime.datetime)):
-        return ["time", str(np.datetime64(value).dtype), str(np.datetime64(value).astype("datetime64[ns]").astype("int64"))]
+        return [
+            "time",
+            type(value).__name__,
+            str(np.datetime64(value).dtype),
+            str(np.datetime64(value).astype("datetime64[ns]").astype("int64")),
+        ]
     if isinstance(value, datetime.date):
         return ["date", value.isoformat()]
     if isinstance(value, (str, np.str_)):
-        return ["str", str(value)]
+        return ["str", type(value).__name__, str(value)]
     if isinstance(value, (bytes, bytearray, np.bytes_)):
-        return ["bytes", hashlib.sha256(bytes(value)).hexdigest()]
+        return ["bytes", type(value).__name__, hashlib.sha256(bytes(value)).hexdigest()]
     if isinstance(value, decimal.Decimal):
         return ["decimal", str(value)]
     if isinstance(value, (np.generic, np.ndarray)):
@@ -34,7 +39,7 @@ def describe(value: Any) -> list[Any]:
 
 
 def _array(array: np.ndarray) -> list[Any]:
-    kind = "scalar" if array.ndim == 0 else "array"
+    kind = "scalar" if array.ndim == 0 else "array in Fortran's order" if array.flags.fnc else "array"
     if array.dtype.kind == "O":
         return [kind, "object", list(array.shape), [describe(one) for one in array.ravel().tolist()]]
     if array.dtype.kind == "U":  # the width of a dtype is that of its longest string

@@ -1,52 +1,20 @@
 """Ways to read a dataset, which stock Petastorm and the drop-in are both given: the same code, with another package.
 
-Each is a function of the package, a URL and `read`, which makes a reader and describes all that it hands out, in order.
+Each is a function of the package and a URL; it describes all that readers hand out, in order. In the reader's own thread:
+stock 0.13.1 with a pool of 3 keeps the order of its seed in 30 of 40 readings, and of 40 rows hands out none in 26 of 240.
 """
 
 from __future__ import annotations
 
-import importlib
-import warnings
 from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
 from tests.petastorm.differential.described import describe
+from tests.petastorm.differential.package import Package, described_row, described_schema
 
-Reading = Callable[["Package", str], Any]
-
-
-class Package:
-    """`petastorm`, or what stands in for it."""
-
-    def __init__(self, name: str) -> None:
-        self.name = name
-
-    def __getattr__(self, module: str) -> Any:
-        return importlib.import_module(f"{self.name}.{module}")
-
-    def rows(self, url: Any, **options: Any) -> list[Any]:
-        """All rows of `make_reader`."""
-        return self._all(self.reader.make_reader, url, options)
-
-    def batches(self, url: Any, **options: Any) -> list[Any]:
-        """All batches of `make_batch_reader`."""
-        return self._all(self.reader.make_batch_reader, url, options)
-
-    def _all(self, make: Callable[..., Any], url: Any, options: dict[str, Any]) -> list[Any]:
-        options = {"reader_pool_type": "dummy", "shuffle_row_groups": False, **options}
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            with make(url, **options) as reader:
-                return [described_row(row) for row in reader]
-
-
-def described_row(row: Any) -> dict[str, Any]:
-    """A row, a batch, or a window of rows."""
-    if isinstance(row, dict):
-        return {str(offset): described_row(one) for offset, one in row.items()}
-    return {"_type": type(row).__name__, **{name: describe(value) for name, value in row._asdict().items()}}
+Reading = Callable[[Package, str], Any]
 
 
 def regex(package: Package, url: str) -> Any:
@@ -136,6 +104,89 @@ def windows_of_parts(package: Package, url: str) -> Any:
     return package.rows(url, schema_fields=ngram, shuffle_row_drop_partitions=2)
 
 
+def windows_of_shards(package: Package, url: str) -> Any:
+    """Windows of shards, in the order of a seed."""
+    ngram = package.ngram.NGram({0: ["timestamp_us"], 1: ["sensor"]}, 10**9, "timestamp_us")
+    options = {"shuffle_row_groups": True, "seed": 5, "shard_count": 2}
+    return [package.rows(url, schema_fields=ngram, cur_shard=shard, **options) for shard in range(2)]
+
+
+def windows_of_some(package: Package, url: str) -> Any:
+    ngram = package.ngram.NGram({0: ["timestamp_us"], 1: ["timestamp_us", "lane"]}, 10**9, "timestamp_us")
+    odd = package.predicates.in_lambda(["timestamp_us"], lambda time: (int(time) // 1000) % 3 > 0)
+    return package.rows(url, schema_fields=ngram, predicate=odd)
+
+
+def transformed_windows(package: Package, url: str) -> Any:
+    def change(row: dict[str, Any]) -> dict[str, Any]:
+        row["timestamp_us"] = row["timestamp_us"] * 2
+        return row
+
+    ngram = package.ngram.NGram({0: [".*"], 1: ["timestamp_us"]}, 10**9, "timestamp_us")
+    return package.rows(url, schema_fields=ngram, transform_spec=package.transform.TransformSpec(change))
+
+
+def schema(package: Package, url: str) -> Any:
+    """Of a reader, whose fields have a name, a class, a shape, a codec and may hold nulls; and which kind of reader it is."""
+    with package.quiet(package.reader.make_reader, url) as reader:
+        return described_schema(reader), reader.batched_output
+
+
+def batch_schema(package: Package, url: str) -> Any:
+    with package.quiet(package.reader.make_batch_reader, url) as reader:
+        return described_schema(reader), reader.batched_output
+
+
+def reset(package: Package, url: str) -> Any:
+    """Two passes, and whether the reader knows that it has handed out its last row."""
+    found = []
+    options = {"reader_pool_type": "dummy", "shuffle_row_groups": True, "seed": 13, "shuffle_rows": True}
+    with package.quiet(package.reader.make_reader, url, **options) as reader:
+        for _ in range(2):
+            found.append([described_row(row) for row in reader])
+            found.append(reader.last_row_consumed)
+            reader.reset()
+    return found
+
+
+def of_fields(package: Package, url: str) -> Any:
+    """Fields of the schema in place of names."""
+    with package.quiet(package.reader.make_reader, url) as reader:
+        fields = list(reader.schema.fields.values())
+    return [dict(sorted(row.items())) for row in package.rows(url, schema_fields=fields[::2])]
+
+
+def kept_by_a_transform(package: Package, url: str) -> Any:
+    key = _key(url)
+    spec = package.transform.TransformSpec(lambda row: {key: row[key]}, selected_fields=[key])
+    return package.rows(url, transform_spec=spec)
+
+
+def shards_by_their_seed(package: Package, url: str) -> Any:
+    return [package.rows(url, cur_shard=shard, shard_count=2, shard_seed=3) for shard in range(2)]
+
+
+def batches_of_encoded_rows(package: Package, url: str) -> Any:
+    return package.batches(url, seed=8, shuffle_row_groups=True, shuffle_rows=True, num_epochs=2)
+
+
+def batches_on_partition(package: Package, url: str) -> Any:
+    return package.batches(url, predicate=package.predicates.in_set({"train"}, "split"))
+
+
+def batches_of_partition(package: Package, url: str) -> Any:
+    return package.batches(url, filters=[("split", "!=", "train")])
+
+
+def batches_of_fields(package: Package, url: str) -> Any:
+    return [dict(sorted(batch.items())) for batch in package.batches(url, schema_fields=["id", "v.*"])]
+
+
+def early_transformed_batches(package: Package, url: str) -> Any:
+    spec = package.transform.TransformSpec(lambda frame: frame.loc[frame["id"] % 2 == 0, ["id"]], selected_fields=["id"])
+    return package.batches(url, transform_spec=spec, convert_early_to_numpy=True)
+
+
 def one_partition(package: Package, url: str) -> Any:
     return package.rows(url, filters=[("split", "=", "train")])
 
@@ -182,11 +233,9 @@ def transformed_batches(package: Package, url: str) -> Any:
 def selected_batches(package: Package, url: str) -> Any:
     """Ids of the rows that a predicate takes: stock turns other columns with numbers to floats then."""
     predicate = package.predicates.in_lambda(["id"], lambda ids: ids % 3 == 0)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        options = {"reader_pool_type": "dummy", "shuffle_row_groups": False}
-        with package.reader.make_batch_reader(url, predicate=predicate, **options) as reader:
-            return [[describe(np.asarray(column, np.int64)) for column in (batch.id,)] for batch in reader]
+    options = {"reader_pool_type": "dummy", "shuffle_row_groups": False}
+    with package.quiet(package.reader.make_batch_reader, url, predicate=predicate, **options) as reader:
+        return [describe(np.asarray(batch.id, np.int64)) for batch in reader]
 
 
 def files(package: Package, url: str) -> Any:
@@ -208,7 +257,8 @@ def rows(package: Package, url: str) -> Any:
 
 _OF_ROWS: list[Reading] = [
     rows, shards, seeded, seeded_shards, seeded_shards_in_order, shuffled_rows, parts, parts_of_shuffled_rows, some, none,
-    combined, subsets, transformed, selected, batches,
+    combined, subsets, transformed, selected, batches, schema, batch_schema, reset, of_fields, kept_by_a_transform,
+    shards_by_their_seed, batches_of_encoded_rows,
 ]  # fmt: skip
 ALL: dict[str, list[Reading]] = {
     "hello_world": _OF_ROWS,
@@ -216,11 +266,13 @@ ALL: dict[str, list[Reading]] = {
     "scalars-p0.12.1": _OF_ROWS,
     "arrays": _OF_ROWS,
     "upstream-0.7.6": _OF_ROWS,
-    "partitioned": [rows, regex, shards, seeded, some, one_partition, either_partition, on_partition, batches],
-    "ngram": [rows, windows, windows_apart, windows_of_parts, seeded, some, subsets, batches],
+    "partitioned": [rows, regex, shards, seeded, some, one_partition, either_partition, on_partition, batches,
+                    schema, batch_schema, batches_on_partition, batches_of_partition],
+    "ngram": [rows, windows, windows_apart, windows_of_parts, seeded, some, subsets, batches,
+              windows_of_shards, windows_of_some, transformed_windows, schema],
     "plain": [
         rows, batches, seeded_batches, shuffled_batches, early_batches, batches_in_parts, transformed_batches, selected_batches,
-        files,
+        files, batches_of_fields, early_transformed_batches, batch_schema,
     ],
 }  # fmt: skip
 """By dataset."""

@@ -14,7 +14,8 @@ import traceback
 import warnings
 from pathlib import Path
 
-from tests.petastorm.differential.readings import ALL, Package
+from tests.petastorm.differential.package import Package
+from tests.petastorm.differential.readings import ALL
 
 warnings.filterwarnings("ignore")  # those of old libraries about each other
 

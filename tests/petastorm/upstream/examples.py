@@ -6,6 +6,7 @@ MNIST is not downloaded: the digits of data/samples stand for it, as the example
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -17,6 +18,8 @@ from tests.petastorm.conftest import oracle_python
 from tests.petastorm.upstream.suite import ROOT, extra_packages, rewritten
 
 _SECONDS = 400
+_TERMINAL = re.compile(r"\x1b\[[0-9;]*[A-Za-z]|[\x00-\x08\x0e-\x1f]|━+ ?")
+_NOISE = re.compile(r"^\[Stage |\bWARN|log(ging)? level|log4j")
 _DIGITS = """
 import numpy as np
 from PIL import Image
@@ -96,10 +99,16 @@ def run_examples(folder: Path) -> list[Ran]:
         log = folder / f"{name.replace('/', '-')}.log"
         with open(log, "wb") as out:
             code_of_exit = _run([sys.executable, "-c", filled], folder, environment, out)
-        lines = [line for line in log.read_text(errors="replace").splitlines() if line.strip()]
-        found.append(Ran(name, code_of_exit == 0, time.monotonic() - began, lines[-1][:160] if lines else ""))
+        seconds = time.monotonic() - began
+        found.append(Ran(name, code_of_exit == 0, seconds, _last_line(log.read_text(errors="replace"))))
         print(f"{name}: {'ran' if found[-1].passed else 'FAILED'}", flush=True)
     return found
+
+
+def _last_line(printed: str) -> str:
+    """Of what an example says itself: neither Spark's bars nor warnings, nor what moves a terminal's cursor."""
+    lines = (_TERMINAL.sub("", line).strip() for line in printed.splitlines())
+    return next((line[:160] for line in reversed(list(lines)) if line and not _NOISE.search(line)), "")
 
 
 def _run(command: list[str], folder: Path, environment: dict[str, str], out: object) -> int:

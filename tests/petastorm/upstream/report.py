@@ -35,13 +35,14 @@ _PRIVATE = (
     "`_fullmatch`, `_new_gt_255_compatible_namedtuple` and, without effect, `_UNISCHEMA_FIELD_ORDER` of `unischema`"
 )
 NEEDS = (
-    "NumPy's removed names (`np.unicode_`, `np.string_`, `np.float`)",
+    "NumPy's removed names (`np.unicode_`, `np.string_`, `np.float`, `np.int`, `np.object`)",
     "pyarrow's removed names (`pq.PartitionSet`, `ParquetDataset.pieces`, `pa.LocalFileSystem`, `pyarrow.hdfs`)",
-    "`pytest.warns(None)`, which pytest 8 removed",
+    "`pytest.warns(None)`, which pytest 8 removed, and the hook of pytest-logger, which their conftest implements",
+    "packages that they import and this project does not need, in a folder of their own: mock, pillow, pytz, six, torchvision",
     "`create_tf_graph`, whose own `inspect.getargspec` Python 3.11 removed, written anew",
     _PRIVATE,
 )
-"""What `shim` does."""
+"""What `shim`, `old_numpy` and `graphs` do."""
 
 
 @dataclass(frozen=True)
@@ -80,7 +81,7 @@ def write_report(outcomes: Sequence[Outcome], ran: Sequence[Ran]) -> None:
         "| file | test | result |", "| --- | --- | --- |", *_rows(outcomes),
     ]  # fmt: skip
     write_part(_PATH, "\n".join(lines) + "\n")
-    shown = [f"| {one.name} | {'ran' if one.passed else 'failed'} | {one.seconds:.0f} s | `{_cell(one.last)}` |" for one in ran]
+    shown = [f"| {one.name} | {'ran' if one.passed else 'failed'} | {one.seconds:.0f} s | {_quoted(one.last)} |" for one in ran]
     examples = [
         "# Petastorm's examples", "", head, "",
         "As published in its wheel, with the import changed. MNIST's pictures are the digits of data/samples.", "",
@@ -144,6 +145,10 @@ def _key(one: Outcome) -> str:
 
 def _cell(text: str) -> str:
     return text.replace("|", "\\|").replace("`", "'") if text.count("`") % 2 else text.replace("|", "\\|")
+
+
+def _quoted(text: str) -> str:
+    return f"`{_cell(text)}`" if text else ""
 
 
 def _petastorm() -> str:

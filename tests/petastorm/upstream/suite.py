@@ -1,4 +1,7 @@
-"""Petastorm's own tests, as published, against the drop-in: by changed imports, in a folder outside of this project."""
+"""Petastorm's own tests, as published, against the drop-in: by changed imports, in a folder outside of this project.
+
+Or against stock Petastorm in an environment of its own, imports as they are: which of them pass there at all.
+"""
 
 from __future__ import annotations
 
@@ -8,13 +11,15 @@ import shutil
 import subprocess
 import sys
 import tomllib
-import xml.etree.ElementTree as ET
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from tests.petastorm.conftest import oracle_python
+from tests.environments import make_environment
+from tests.petastorm.conftest import oracle_environment, oracle_python
+from tests.petastorm.upstream import recorder
 
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parents[2]
@@ -27,11 +32,16 @@ _BESIDE = ("conftest", "test_common", "test_end_to_end_predicates_impl", "tempdi
 _EXTRA = ("mock", "pillow", "pytz", "six")
 """What the tests import and this project does not need; torchvision with them, without its dependencies."""
 _SECONDS_A_TEST = 180
+_SECONDS_A_FILE = 1800
+_STARTS = 5
+"""A file's tests are begun again after one that aborted or hung, so often."""
+_LOCAL = (re.compile(r"\bpetastorm\.tests\b"), "upstream_tests")
 _REWRITES = (
-    (re.compile(r"\bpetastorm\.tests\b"), "upstream_tests"),
+    _LOCAL,
     (re.compile(r"\b(from|import) petastorm\b"), r"\1 shardwright.petastorm"),
     (re.compile(r"(['\"])petastorm\.(?=unischema|spark\.spark_|arrow_)"), r"\1shardwright.petastorm."),
 )
+_WORST_LAST = ("passed", "skipped", "failed")
 
 
 @dataclass(frozen=True)
@@ -45,28 +55,88 @@ class Outcome:
     reason: str
 
 
-def run_suite(only: list[str], folder: Path) -> list[Outcome]:
-    """Copies the tests to `folder`, runs them, and says what happened to each."""
+class SuiteError(Exception):
+    """The tests could not be run: no result at all."""
+
+
+@dataclass(frozen=True)
+class Subject:
+    """What is tested: the Python that has it, where that imports from, its pytest plugins, and whether imports are changed."""
+
+    python: str
+    path: tuple[Path, ...]
+    plugins: tuple[str, ...]
+    rewritten: bool
+
+
+def drop_in() -> Subject:
+    """`shardwright.petastorm` in this environment."""
+    return Subject(sys.executable, (ROOT / "lib", ROOT, extra_packages()), ("tests.petastorm.upstream.shim",), rewritten=True)
+
+
+def stock() -> Subject:
+    """Stock Petastorm in the environment of requirements-stock.txt, which is made first where there is none yet."""
+    python = make_environment("petastorm-stock", HERE / "requirements-stock.txt")
+    return Subject(str(python), (ROOT,), (), rewritten=False)
+
+
+def run_suite(only: Sequence[str], folder: Path, subject: Subject | None = None) -> list[Outcome]:
+    """Copies the tests to `folder`, runs them, and says what happened to each; on the drop-in, unless told.
+
+    Raises SuiteError where a file can't be imported, or its tests abort or hang again and again.
+    """
+    subject = subject or drop_in()
     package = folder / "upstream_tests"
-    _copy_tests(package)
-    extra = extra_packages()
+    _copy_tests(package, _REWRITES if subject.rewritten else (_LOCAL,))
     found: list[Outcome] = []
     for name in only or TESTS:
-        report = folder / f"{name}.xml"
-        command = [
-            sys.executable, "-m", "pytest", "-p", "tests.petastorm.upstream.shim", "-q", "--no-header", "-rN",
-            f"--junitxml={report}", "-c", os.devnull, f"--rootdir={folder}", "-W", "ignore",
-            "-o", f"faulthandler_timeout={_SECONDS_A_TEST}", "-o", "faulthandler_exit_on_timeout=true",
-            "-p", "no:cacheprovider", str(package / f"{name}.py"),
-        ]  # fmt: skip
-        environment = {**os.environ, "PYTHONPATH": os.pathsep.join(map(str, (folder, ROOT / "lib", ROOT, extra)))}
-        environment |= {"PYSPARK_PYTHON": sys.executable, "TF_CPP_MIN_LOG_LEVEL": "3", "PYTHONWARNINGS": "ignore"}
-        with open(folder / f"{name}.log", "wb") as log:
-            subprocess.run(command, cwd=folder, env=environment, stdout=log, stderr=subprocess.STDOUT)
-        ran = list(_outcomes(name, report))
-        print(f"{name}: {dict(Counter(one.outcome for one in ran)) or f'nothing ran, see {log.name}'}", flush=True)
+        ran = run_file(package / f"{name}.py", subject)
+        print(f"{name}: {dict(Counter(one.outcome for one in ran))}", flush=True)
         found += ran
     return found
+
+
+def run_file(file: Path, subject: Subject) -> list[Outcome]:
+    """What happened to each test of a file, one that aborts or hangs its process included. Raises SuiteError."""
+    folder = file.parent.parent
+    record, log = folder / f"{file.stem}.jsonl", folder / f"{file.stem}.log"
+    plugins = [word for plugin in ("tests.petastorm.upstream.recorder", *subject.plugins) for word in ("-p", plugin)]
+    command = [
+        subject.python, "-m", "pytest", *plugins, "-q", "--no-header", "-rN", "-c", os.devnull, f"--rootdir={folder}",
+        "-W", "ignore", "-o", f"faulthandler_timeout={_SECONDS_A_TEST}", "-o", "faulthandler_exit_on_timeout=true",
+        "-p", "no:cacheprovider", str(file),
+    ]  # fmt: skip
+    environment = oracle_environment() | {
+        "PYTHONPATH": os.pathsep.join(map(str, (folder, *subject.path))), "PYTHONWARNINGS": "ignore",
+        "PYSPARK_PYTHON": subject.python, "PYSPARK_DRIVER_PYTHON": subject.python, "TF_CPP_MIN_LOG_LEVEL": "3",
+        recorder.VARIABLE: str(record),
+    }  # fmt: skip
+    for _ in range(_STARTS):
+        with open(log, "ab") as out, suppress(subprocess.TimeoutExpired):
+            subprocess.run(
+                command, cwd=folder, env=environment, stdout=out, stderr=subprocess.STDOUT, timeout=_SECONDS_A_FILE
+            )  # fmt: skip
+        lines = recorder.read(record)
+        if broken := [line for line in lines if line[0] == "broken"]:
+            raise SuiteError(f"{file.stem} can't be imported: {broken[0][2]} (see {log})")
+        collected = next((line[1:] for line in lines if line[0] == "collected"), [])
+        if not collected:
+            raise SuiteError(f"no test of {file.stem} was collected: see {log}")
+        if {line[1] for line in lines if line[0] == "began"}.issuperset(collected):
+            return list(_outcomes(file.stem, collected, lines))
+    raise SuiteError(f"tests of {file.stem} abort or hang again and again: see {log}")
+
+
+def _outcomes(file: str, collected: Sequence[str], lines: list[list[str]]) -> Iterator[Outcome]:
+    """Of every test that was collected; the worst of what was said of it, and failed where nothing was."""
+    ended: dict[str, list[tuple[str, str]]] = {test: [] for test in collected}
+    for line in lines:
+        if line[0] == "ended":
+            ended[line[1]].append((line[2], line[3]))
+    for test, said in ended.items():
+        lost = ("failed", f"it aborted its process, or took more than {_SECONDS_A_TEST} s")
+        outcome, reason = max(said, key=lambda one: _WORST_LAST.index(one[0]), default=lost)
+        yield Outcome(file, test.partition("::")[2], outcome, reason)
 
 
 def not_applicable() -> dict[str, str]:
@@ -75,18 +145,18 @@ def not_applicable() -> dict[str, str]:
     return {f"{file}::{test}": reason for file, tests in listed.items() for test, reason in tests.items()}
 
 
-def _copy_tests(package: Path) -> None:
+def _copy_tests(package: Path, changes: Sequence[tuple[re.Pattern[str], str]]) -> None:
     source = Path(oracle_python()).parents[1] / f"lib/python3.{sys.version_info[1]}/site-packages/petastorm/tests"
     package.mkdir()
     (package / "__init__.py").write_text("import tests.petastorm.upstream.old_numpy\n")  # also in Spark's workers
     for name in (*_BESIDE, *TESTS):
-        (package / f"{name}.py").write_text(rewritten((source / f"{name}.py").read_text()))
+        (package / f"{name}.py").write_text(rewritten((source / f"{name}.py").read_text(), changes))
     shutil.copyfile(HERE / "graphs.py", package / "test_tf_utils.py")
 
 
-def rewritten(text: str) -> str:
-    """A source of theirs with the drop-in's names in its imports."""
-    for pattern, new in _REWRITES:
+def rewritten(text: str, changes: Sequence[tuple[re.Pattern[str], str]] = _REWRITES) -> str:
+    """A source of theirs with other names in its imports: the drop-in's, unless told."""
+    for pattern, new in changes:
         text = pattern.sub(new, text)
     return text
 
@@ -101,14 +171,3 @@ def extra_packages() -> Path:
         subprocess.run([*install, *_EXTRA, "torchvision"], check=True)
         (folder / "complete").touch()
     return folder
-
-
-def _outcomes(file: str, report: Path) -> Iterator[Outcome]:
-    if not report.exists():  # it ended in the middle: the log says where
-        return
-    for case in ET.parse(report).iter("testcase"):
-        outcome, reason = "passed", ""
-        for kind, word in (("failure", "failed"), ("error", "failed"), ("skipped", "skipped")):
-            if (element := case.find(kind)) is not None:
-                outcome, reason = word, " ".join((element.get("message") or "").split())[:300]
-        yield Outcome(file, case.get("name") or "?", outcome, reason)

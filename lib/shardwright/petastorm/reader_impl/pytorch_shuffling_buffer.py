@@ -149,7 +149,7 @@ class BatchedRandomShufflingBuffer(BatchedShufflingBufferBase):
         taken = self._order[: self.batch_size]
         self._order = self._order[self.batch_size :]
         self._size -= len(taken)
-        return [column[taken] for column in self._items]
+        return [column.index_select(0, taken) for column in self._items]  # twice as fast as column[taken]
 
     def can_add(self) -> bool:
         """Below the capacity, and before `finish`."""
@@ -173,7 +173,7 @@ class BatchedRandomShufflingBuffer(BatchedShufflingBufferBase):
         if self._order is not None:
             left = self._order.sort().values
             for column in self._items:
-                column[: self._size] = column[left]
+                column[: self._size] = column.index_select(0, left)
             self._order = None
 
     def _grow(self, like: Columns, rows: int) -> None:
