@@ -1,4 +1,4 @@
-"""Petastorm's own tests and examples against the drop-in; leaves what they showed in docs/petastorm_results.md.
+"""Petastorm's own tests and examples against the drop-in; leaves what they showed in docs/petastorm.md.
 
 python -m tests.petastorm.upstream.run [--speed | --only test_NAME …] [--keep FOLDER]
 """

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import json
-import os
 import statistics
-import subprocess
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,9 +15,10 @@ from shardwright.petastorm.codecs import NdarrayCodec
 from shardwright.petastorm.etl.dataset_metadata import write_metadata
 from shardwright.petastorm.files import open_files
 from shardwright.petastorm.unischema import Unischema, UnischemaField
-from tests.benchmarks.peers.environments import python_of
-from tests.petastorm.conftest import oracle_environment
-from tests.petastorm.upstream.suite import ROOT
+from tests.benchmarks.contenders import environment, fresh, here
+from tests.benchmarks.measure import ContenderError
+from tests.benchmarks.measure import measure as measured_process
+from tests.petastorm.upstream.suite import stock
 
 _ROUNDS, _PASSES = 3, 3
 _FILES = 4
@@ -49,54 +47,66 @@ CASES = (
 
 
 @dataclass(frozen=True)
+class Round:
+    """Of one process: the median of its passes' rows a second; MiB of private memory, its peak and what its imports took.
+
+    Looked at from outside, five times a second. Not `ru_maxrss`: a process begins with that of the one that started it.
+    """
+
+    rate: float
+    peak_mib: float
+    imports_mib: float
+
+    @property
+    def mib(self) -> float:
+        """Above what imports took."""
+        return self.peak_mib - self.imports_mib
+
+
+@dataclass(frozen=True)
 class Measured:
-    """Rows a second of each round's passes, and MiB of memory above what imports took."""
+    """Of each round, the two side by side."""
 
     case: Case
-    stock: list[float]
-    ours: list[float]
-    stock_mib: float
-    ours_mib: float
+    stock: list[Round]
+    ours: list[Round]
 
     @property
     def ratios(self) -> list[float]:
-        """Ours to stock's, of each round, by its medians."""
-        return [one / other for one, other in zip(self.ours, self.stock, strict=True)]
+        """Ours to stock's rows a second, of each round."""
+        return [one.rate / other.rate for one, other in zip(self.ours, self.stock, strict=True)]
 
 
 def measure(folder: Path) -> list[Measured]:
     """All cases, on datasets that are written to `folder` first."""
     write_datasets(folder)
+    contenders = ((stock().python, "petastorm"), (sys.executable, "shardwright.petastorm"))
     found = []
     for case in CASES:
-        stock, ours, memory = [], [], ([0.0], [0.0])
+        rounds: tuple[list[Round], list[Round]] = ([], [])
         for _ in range(_ROUNDS):
-            for place, (python, package, rates) in enumerate(
-                ((python_of("petastorm-torch"), "petastorm", stock), (sys.executable, "shardwright.petastorm", ours))
-            ):
-                said = _run(python, package, case, (folder / case.dataset).as_uri())
-                rates.append(statistics.median(said["rates"]))
-                memory[place].append(said["mib"])
-        found.append(Measured(case, stock, ours, max(memory[0]), max(memory[1])))
+            for (python, package), into in zip(contenders, rounds, strict=True):
+                into.append(_round(python, package, case, folder))
+        found.append(Measured(case, *rounds))
         ratios = found[-1].ratios
         print(f"{case.title}: {statistics.median(ratios):.1f} times ({min(ratios):.1f}-{max(ratios):.1f})", flush=True)
     return found
 
 
-def _run(python: str, package: str, case: Case, url: str) -> dict[str, list[float] | float] | dict:  # type: ignore[type-arg]
-    command = [python, "-m", "tests.petastorm.upstream.speed_reader", package, case.kind, url, case.pool]
-    environment = oracle_environment()
-    if package != "petastorm":
-        environment["PYTHONPATH"] = os.pathsep.join((str(ROOT / "lib"), str(ROOT)))
-    done = subprocess.run(
-        [*command, str(case.capacity), str(_PASSES)], cwd=ROOT, env=environment, capture_output=True, text=True, timeout=600
-    )
-    assert done.returncode == 0, done.stderr
-    return dict(json.loads(done.stdout.splitlines()[-1]))
+def _round(python: str, package: str, case: Case, folder: Path) -> Round:
+    """A process of its own. Raises ContenderError, also where rows are missing."""
+    module, url = "tests.petastorm.upstream.speed_reader", (folder / case.dataset).as_uri()
+    command = [python, "-m", module, package, case.kind, url, case.pool, str(case.capacity), str(_PASSES)]
+    run = measured_process(command, environment(python) if package == "petastorm" else here(), fresh(folder / "run"))
+    expected = sum(pq.read_metadata(path).num_rows for path in (folder / case.dataset).glob("*.parquet"))
+    if wrong := [rows for rows in run.found["rows"] if rows != expected]:
+        raise ContenderError(f"{package}, {case.title}: expected passes of {expected} rows, found one of {wrong[0]}")
+    imports = run.found["imports_bytes"]
+    return Round(statistics.median(run.found["rates"]), run.peaks.private / 2**20, imports / 2**20)
 
 
 def write_datasets(folder: Path) -> None:
-    """Arrays with a Unischema, and a plain table, in row groups of 4 to 25 MB."""
+    """Arrays with a Unischema, and a plain table, in row groups of 2 to 12 MB."""
     generator = np.random.default_rng(0)
     for name, rows, shape in (("arrays-3k", 20_000, (28, 28)), ("arrays-12k", 8_000, (3072,))):
         (folder / name).mkdir()
