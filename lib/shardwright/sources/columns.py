@@ -139,6 +139,19 @@ def convert(array: pa.Array, kind: pa.DataType) -> tuple[pa.Array, dict[int, str
     return pa.array(values, kind), bad
 
 
+def parse_texts(values: Sequence[bytes | None], kind: pa.DataType) -> tuple[pa.Array, dict[int, str]]:
+    """Texts in UTF-8 as `kind`, without white space around them; null where one is none, and for those rows the reason."""
+    texts, bad = list[str | None](), dict[int, str]()
+    for row, value in enumerate(values):
+        try:
+            texts.append(None if value is None else value.decode().strip())
+        except UnicodeDecodeError:
+            texts.append(None)
+            bad[row] = f"expected {kind}, found bytes that are no text: {value[:_NAME_CHARACTERS]!r}"  # type: ignore[index]
+    array, misfits = convert(pa.array(texts, pa.string()), kind)
+    return array, bad | misfits
+
+
 def infer(kind: pa.DataType) -> Declaration | str:
     """What a column of that (normal) type is, as a declaration; the type's name where no field can have it.
 

@@ -25,9 +25,10 @@ from pyspark.sql.pandas.types import from_arrow_schema
 from shardwright.errors import DatasetNotFoundError, StorageError
 from shardwright.format.batch import to_arrays
 from shardwright.format.canonical import canonical_json, canonical_sha256
+from shardwright.format.features import FEATURES, Features
 from shardwright.format.layout import SUMS
 from shardwright.format.manifest import FileDigest, Manifest
-from shardwright.format.tfrecord import FEATURES, Features, encode_examples, frame
+from shardwright.format.tfrecord import encode_examples, frame
 from shardwright.format.versions import read_index, read_manifest
 from shardwright.reader.columns import check_names
 from shardwright.reader.stored import part_files, stored_samples
