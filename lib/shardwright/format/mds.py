@@ -34,7 +34,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from shardwright.errors import DecodeError, SchemaError
+from shardwright.errors import DecodeError, EncodeError, SchemaError
 from shardwright.format.batch import each_sample
 from shardwright.schema import FLOATS, INTEGERS, Field, Schema
 
@@ -144,16 +144,21 @@ def encode_samples(schema: Schema, batch: Mapping[str, npt.NDArray[Any]]) -> Ite
         yield b"".join((struct.pack(f"<{len(sizes)}I", *sizes), *(values[name] for name in columns)))
 
 
-def encode_shard(samples: Sequence[bytes], described: Mapping[str, Any]) -> bytes:
-    """A shard of these samples; `described` is what its entry in the index says of the columns.
+def describe_columns(columns: Mapping[str, Encoding]) -> dict[str, Any]:
+    """What the index says of the columns of a shard, and the shard itself."""
+    return {
+        "version": VERSION, "format": "mds", "column_names": [*columns],
+        "column_encodings": [str(encoding) for encoding in columns.values()],
+        "column_sizes": [encoding.size for encoding in columns.values()],
+    }  # fmt: skip
 
-    Raises ValueError for 4 GiB and more.
-    """
-    text = json.dumps(described, sort_keys=True).encode()
-    head = 4 * (len(samples) + 2) + len(text)
-    offsets = np.cumsum([head, *map(len, samples)], dtype=np.int64)
+
+def encode_shard(samples: Sequence[bytes], columns: Mapping[str, Encoding]) -> bytes:
+    """A shard of these samples. Raises EncodeError for 4 GiB and more."""
+    text = json.dumps(describe_columns(columns), sort_keys=True).encode()
+    offsets = np.cumsum([4 * (len(samples) + 2) + len(text), *map(len, samples)], dtype=np.int64)
     if offsets[-1] >= 2**32:
-        raise ValueError(f"expected a shard of less than 4 GiB, found {offsets[-1]} bytes in {len(samples)} samples")
+        raise EncodeError(f"expected less than 4 GiB in a shard of MDS, found {offsets[-1]} bytes in {len(samples)} samples")
     return b"".join((struct.pack("<I", len(samples)), offsets.astype("<u4").tobytes(), text, *samples))
 
 

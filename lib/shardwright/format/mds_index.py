@@ -6,7 +6,7 @@ Format: https://github.com/mosaicml/streaming, streaming/base/format/base/writer
 from __future__ import annotations
 
 import hashlib
-from typing import Any, Literal, Self
+from typing import Literal, Self
 
 import xxhash
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
@@ -118,14 +118,3 @@ def parse_index(data: bytes, where: str) -> Index:
             f"{where}: expected the index of an MDS dataset, version 2, found something else ({place}: {first['msg']}); "
             "other formats of MosaicML Streaming, and version 1, are not read"
         ) from error
-
-
-def describe_shard(
-    columns: dict[str, Encoding], *, compression: str | None, hashes: tuple[str, ...], size_limit: int
-) -> dict[str, Any]:
-    """What the entry of an exported shard in the index, and the shard itself, say of how it is written."""
-    return {
-        "version": 2, "format": "mds", "compression": compression, "hashes": [*hashes], "size_limit": size_limit,
-        "column_names": [*columns], "column_encodings": [str(encoding) for encoding in columns.values()],
-        "column_sizes": [encoding.size for encoding in columns.values()],
-    }  # fmt: skip

@@ -112,7 +112,7 @@ def _content(field: Field, value: Any) -> bytes:
         return json.dumps(float(value)).encode()
     if field.dtype == "string":
         return str(value).encode()
-    return str(int(value.astype(np.int64))).encode()
+    return str(int(value.astype(np.int64) if field.dtype == "timestamp" else value)).encode()
 
 
 def _member(name: str, content: bytes) -> bytes:

@@ -107,12 +107,12 @@ def open_mds(files: Sequence[InputFile], asked: Asked) -> Source:
     hold, and what `open_tables` raises.
     """
     listed = _listed(files)
-    first = next(((file, entry) for file, entry in listed.items() if entry.shard.samples), None)
-    if first is None:
+    filled = {file: entry for file, entry in listed.items() if entry.shard.samples}
+    if not filled:
         raise InputError(f"{files[0].path}: expected samples, found none in the {len(listed)} shards of its {INDEX}")
     indexes = {f"{folder}/{INDEX}" for file in listed for folder in folders_of(file)}
     usable = select_files(files, lambda file: file in listed or file.path in indexes, expected=f"the shards of {INDEX}")
-    return open_tables(MdsReader(_known(*first, asked)), usable, asked, expected="shards")
+    return open_tables(MdsReader(_known(filled, asked)), usable, asked, expected="shards")
 
 
 def _listed(files: Sequence[InputFile]) -> dict[InputFile, _Entry]:
@@ -140,17 +140,28 @@ def _listed(files: Sequence[InputFile]) -> dict[InputFile, _Entry]:
     return out
 
 
-def _known(file: InputFile, entry: _Entry, asked: Asked) -> dict[str, Declaration]:
-    """What is known of the columns of a shard; of one that nobody asks for, what is wrong with it does not matter."""
+def _known(listed: Mapping[InputFile, _Entry], asked: Asked) -> dict[str, Declaration]:
+    """What is known of the columns of shards; of those that nobody asks for, what is wrong with them does not matter."""
+    file, entry = next(iter(listed.items()))
     exported = {one.name: declaration(one) for one in exported_fields(file, instead="declare its fields by read.fields") or ()}
     declared = asked.by_column()
-    first = list(islice(read_shard(file, entry.shard, entry.stored), _LOOKED_AT))
+    first = _first_samples(listed)
     known = {}
     for place, (name, encoding) in enumerate(entry.shard.columns.items()):
         own = {**exported.get(name, {}), **declared.get(name, {})}
         wanted = asked.columns is None or asked.names([name])[0] in asked.columns
         known[name] = known_of(name, encoding, [row[place] for row in first], own, file.path) if wanted else own
     return known
+
+
+def _first_samples(listed: Mapping[InputFile, _Entry]) -> list[list[bytes]]:
+    """The values in the first samples of all shards, where an encoding says less of arrays than they do themselves."""
+    columns = next(iter(listed.values())).shard.columns
+    if not any(encoding.name == "ndarray" and not encoding.shape for encoding in columns.values()):
+        return []
+    alike = [(file, entry) for file, entry in listed.items() if entry.shard.columns == columns]
+    rows = (row for file, entry in alike for row in read_shard(file, entry.shard, entry.stored))
+    return list(islice(rows, _LOOKED_AT))
 
 
 def _is_index(file: InputFile) -> bool:
