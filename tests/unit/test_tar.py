@@ -119,7 +119,9 @@ def test_damage_is_not_the_end(tmp_path: Path) -> None:
         read(tmp_path / "x", whole[:second])
     with pytest.raises(InputError, match="one tar file behind another"):
         read(tmp_path / "x", whole + whole)
-    for cut in (100, 512 + 10, second + 100, second + 512):
+    with pytest.raises(InputError, match="'a' is cut short: expected 600 bytes, found 10"):
+        read(tmp_path / "x", whole[: 512 + 10])
+    for cut in (100, second + 100, second + 512):
         with pytest.raises(InputError, match="can't be read"):
             read(tmp_path / "x", whole[:cut])
     with pytest.raises(InputError, match="can't be read"):

@@ -152,7 +152,7 @@ def test_arrays_whose_sizes_vary_and_arrays_that_are_none(tmp_path: Path) -> Non
     assert (source.schema["npy"].dtype, source.schema["npy"].shape) == ("float32", (None, 2))
     assert len(Clean(source.schema)(read(source).combine_chunks().to_batches()[0])[1].reasons) == 2
     objects = io.BytesIO()
-    np.save(objects, np.array([{}], object), allow_pickle=True)
+    np.save(objects, np.array([{}], object))
     scalar = io.BytesIO()
     np.save(scalar, np.array(1))
     for content, problem in (
