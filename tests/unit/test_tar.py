@@ -139,7 +139,7 @@ def test_a_sparse_file_is_not_expanded(tmp_path: Path) -> None:
 
 
 def test_a_member_that_no_column_can_hold(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(tar, "MAX_MEMBER_BYTES", 10)
+    monkeypatch.setattr(tar, "MAX_VALUE_BYTES", 10)
     assert read(tmp_path / "x", made([("a", b"x" * 11), ("b", b"y")])) == [
         ("a", "expected at most 10 bytes, found 11"),
         ("b", b"y"),

@@ -107,7 +107,7 @@ def test_the_option_members(tmp_path: Path) -> None:
 
 def test_bad_samples(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("shardwright.sources.webdataset_columns.LOOKED_AT", 1)
-    monkeypatch.setattr(webdataset, "MAX_MEMBER_BYTES", 20)
+    monkeypatch.setattr(webdataset, "MAX_VALUE_BYTES", 20)
     members = [
         ("0.cls", b"0"), ("0.txt", b"good"), ("1.cls", b"one"), ("1.txt", b"x"), ("2.cls", b"2"), ("2.cls", b"2"),
         ("3.cls", b"3"), ("3.new", b"x"), ("4.cls", b"\xff"), ("5.txt", b"x" * 15), ("5.cls", b"00000000"), ("6.cls", b"6"),
@@ -157,10 +157,10 @@ def test_arrays_whose_sizes_vary_and_arrays_that_are_none(tmp_path: Path) -> Non
     np.save(scalar, np.array(1))
     for content, problem in (
         (objects.getvalue(), "pickled Python objects"),
-        (b"none", "no array"),
+        (b"none", "magic"),
         (scalar.getvalue(), r"shape \(\)"),
     ):
-        with pytest.raises(InputError, match=rf"expected arrays of numbers in \*.npy, found .*{problem}"):
+        with pytest.raises(InputError, match=rf"expected arrays of numbers in \*.npy, found something else .*{problem}"):
             open_source("webdataset", write(tmp_path / "b.tar", [("0.npy", content)]))
 
 

@@ -12,9 +12,8 @@ import pyarrow as pa
 from shardwright.codecs import encode_npy
 from shardwright.errors import DecodeError, InputError
 from shardwright.format.mds import NUMBERS, OPAQUE, PICTURES, TEXTS, Encoding
-from shardwright.sources.columns import Declaration, parse_texts
+from shardwright.sources.columns import PICTURE, Declaration, common_shape, parse_texts
 
-_IMAGE: Declaration = {"dtype": "uint8", "shape": (None, None, 3), "codec": "image"}
 _PARSED = {"str_int": pa.int64(), "str_float": pa.float64()}
 
 
@@ -90,7 +89,7 @@ def known_of(column: str, encoding: Encoding, first: Sequence[bytes], declared: 
             )
         return declared
     if encoding.name in PICTURES:
-        return {**({} if declared.get("dtype") == "bytes" else _IMAGE), **declared}
+        return {**({} if declared.get("dtype") == "bytes" else PICTURE), **declared}
     if encoding.name in TEXTS:
         return {"dtype": "string", **declared}
     if encoding.name != "ndarray" or ("dtype" in declared and "shape" in declared):
@@ -110,6 +109,5 @@ def _array(column: str, encoding: Encoding, first: Sequence[bytes], where: str) 
             problem = str(error)
     if not found:
         raise InputError(f"{where}: column {column!r}: expected arrays, found {problem}; say what they are by read.fields")
-    same = [one.shape for one in found if one.dtype == found[0].dtype and one.ndim == found[0].ndim]
-    shape = [sizes[0] or None if len({*sizes}) == 1 else None for sizes in zip(*same, strict=True)]
-    return {"dtype": found[0].dtype.name, "shape": shape}
+    shapes = [one.shape for one in found if one.dtype == found[0].dtype]
+    return {"dtype": found[0].dtype.name, "shape": common_shape(shapes)}

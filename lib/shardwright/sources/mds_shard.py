@@ -18,12 +18,10 @@ import xxhash
 from shardwright.errors import InputError
 from shardwright.format.mds_index import Shard, ShardFile
 from shardwright.format.pieces import read_exactly
-from shardwright.sources.base import InputFile
+from shardwright.sources.base import MAX_VALUE_BYTES, InputFile
 from shardwright.sources.hadoop_codecs import snappy_size
 from shardwright.sources.inputs import damaged, open_input
 
-_MAX_SAMPLE_BYTES = 2**31 - 2**20
-"""Of a value in an Arrow column, next to the little that may come with it."""
 _SNAPPY_RATIO = 32
 """Three bytes of Snappy stand for 64 at most."""
 _BUFFER = 2**20
@@ -108,8 +106,8 @@ def _unpack_snappy(data: bytes, size: int) -> bytes:
 def _samples(stream: BinaryIO, shard: Shard, where: str) -> Iterator[list[bytes]]:
     sizes = _sample_sizes(stream, shard, where)
     for number, size in enumerate(sizes):
-        if size > _MAX_SAMPLE_BYTES:
-            raise InputError(f"{where}: sample {number}: expected at most {_MAX_SAMPLE_BYTES} bytes, found {size}")
+        if size > MAX_VALUE_BYTES:
+            raise InputError(f"{where}: sample {number}: expected at most {MAX_VALUE_BYTES} bytes, found {size}")
         yield _split(_take(stream, size, where), shard.column_sizes, f"{where}: sample {number}")
     if stream.read(1):
         raise InputError(f"{where}: expected {shard.raw_data.bytes} bytes, as the index says, found more")

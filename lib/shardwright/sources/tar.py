@@ -16,11 +16,9 @@ from dataclasses import dataclass
 from typing import IO, Any, BinaryIO, cast
 
 from shardwright.format.pieces import read_exactly
-from shardwright.sources.base import InputFile
+from shardwright.sources.base import MAX_VALUE_BYTES, InputFile
 from shardwright.sources.inputs import damaged, open_input
 
-MAX_MEMBER_BYTES = 2**31 - 2**20
-"""Of a value in an Arrow column, next to the little that may come with it."""
 _MAX_HEADER_BYTES = 2**20
 """Of a long name, or of the attributes of a member."""
 _PIECE = 2**20
@@ -114,7 +112,7 @@ def _problem(info: tarfile.TarInfo) -> str | None:
         return "a sparse file, which is not expanded; store it as it is (tar without --sparse)"
     if not info.isreg():
         return "a device or pipe, which has no content"
-    return f"expected at most {MAX_MEMBER_BYTES} bytes, found {info.size}" if info.size > MAX_MEMBER_BYTES else None
+    return f"expected at most {MAX_VALUE_BYTES} bytes, found {info.size}" if info.size > MAX_VALUE_BYTES else None
 
 
 def _check_end(stream: BinaryIO, offset: int) -> None:

@@ -10,12 +10,12 @@ import pyarrow as pa
 from pydantic import BaseModel, ConfigDict, field_validator
 
 from shardwright.format.webdataset import KEY, extensions_of
-from shardwright.sources.base import AT, BATCH_BYTES, REJECT, InputFile, Reader, Source
+from shardwright.sources.base import AT, BATCH_BYTES, MAX_VALUE_BYTES, REJECT, InputFile, Reader, Source
 from shardwright.sources.columns import Asked, Declaration, parse_texts
 from shardwright.sources.exported import declaration, exported_fields
 from shardwright.sources.files import select_files
 from shardwright.sources.tables import open_tables
-from shardwright.sources.tar import MAX_MEMBER_BYTES, Member, open_tar
+from shardwright.sources.tar import Member, open_tar
 from shardwright.sources.webdataset_columns import Column, grouped, known_of, look
 
 _NAME = re.compile(r"\.(tar(\.(gz|bz2|xz))?|tgz)$", re.IGNORECASE)
@@ -120,8 +120,8 @@ class _Sample:
             self.reason = f"two members with the extension {extension!r}"
         elif member.problem:
             self.reason = f"member {extension!r}: {member.problem}"
-        elif self.bytes + member.size > MAX_MEMBER_BYTES:
-            self.reason = f"expected at most {MAX_MEMBER_BYTES} bytes in all members together, found more"
+        elif self.bytes + member.size > MAX_VALUE_BYTES:
+            self.reason = f"expected at most {MAX_VALUE_BYTES} bytes in all members together, found more"
         else:
             self.contents[extension] = member.read()
             self.bytes += member.size

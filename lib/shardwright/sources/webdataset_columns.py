@@ -8,14 +8,14 @@ from dataclasses import dataclass
 from itertools import groupby, islice
 from operator import itemgetter
 
-import numpy as np
 import pyarrow as pa
 
+from shardwright.codecs import read_npy_header
 from shardwright.errors import InputError
 from shardwright.format.webdataset import ARRAYS, IMAGES, INTEGERS, PICKLES, TEXTS, kind_of, split_name
 from shardwright.schema import NUMBERS
 from shardwright.sources.base import InputFile
-from shardwright.sources.columns import Declaration, arrow_type
+from shardwright.sources.columns import PICTURE, Declaration, arrow_type, common_shape
 from shardwright.sources.tar import Member, open_tar
 
 LOOKED_AT = 100
@@ -23,7 +23,6 @@ LOOKED_AT = 100
 _MAX_EXTENSIONS = 1000
 _HEAD_BYTES = 2**16
 """Of an array: more than any header has."""
-_IMAGE: Declaration = {"dtype": "uint8", "shape": (None, None, 3), "codec": "image"}
 
 Heads = Mapping[str, Sequence[bytes]]
 """The extensions of the first samples, and how the arrays of each begin."""
@@ -95,7 +94,7 @@ def known_of(file: InputFile, extensions: Sequence[str], heads: Heads, declared:
     if kinds <= ARRAYS:
         return {**_array(file, [head for extension in extensions for head in heads.get(extension, ())]), **declared}
     inferred = "int64" if kinds <= INTEGERS else "string" if kinds <= TEXTS else "bytes"
-    return {**(_IMAGE if kinds <= IMAGES else {"dtype": inferred}), **declared}
+    return {**(PICTURE if kinds <= IMAGES else {"dtype": inferred}), **declared}
 
 
 def _array(file: InputFile, heads: Sequence[bytes]) -> Declaration:
@@ -107,20 +106,16 @@ def _array(file: InputFile, heads: Sequence[bytes]) -> Declaration:
         except ValueError as error:
             problem = str(error)  # a bad sample, as it would be further on
     if not found:
-        raise InputError(f"{file.path}: expected arrays of numbers in *.npy, found {problem}; say what they are by read.fields")
-    dtype, first = found[0]
-    same = [shape for other, shape in found if other == dtype and len(shape) == len(first)]
-    return {"dtype": dtype, "shape": [sizes[0] or None if len({*sizes}) == 1 else None for sizes in zip(*same, strict=True)]}
+        raise InputError(
+            f"{file.path}: expected arrays of numbers in *.npy, found something else ({problem}); say what they are by read.fields"
+        )
+    dtype, _ = found[0]
+    shapes = [shape for other, shape in found if other == dtype]
+    return {"dtype": dtype, "shape": common_shape(shapes)}
 
 
 def _read_header(head: bytes) -> tuple[str, tuple[int, ...]]:
-    stream = io.BytesIO(head)
-    try:
-        version = np.lib.format.read_magic(stream)
-        read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
-        shape, _, dtype = read(stream)
-    except (ValueError, SyntaxError, TypeError) as error:
-        raise ValueError(f"what is no array ({error})") from error
+    shape, _, dtype = read_npy_header(io.BytesIO(head))
     if dtype.hasobject:
         raise ValueError("pickled Python objects, which are never loaded")
     if dtype.name not in (*NUMBERS, "bool") or not shape:
