@@ -107,7 +107,7 @@ def _array(file: InputFile, heads: Sequence[bytes]) -> Declaration:
             problem = str(error)  # a bad sample, as it would be further on
     if not found:
         raise InputError(
-            f"{file.path}: expected arrays of numbers in *.npy, found something else ({problem}); say what they are by read.fields"
+            f"{file.path}: expected arrays of numbers in *.npy, found something else ({problem}); declare them by read.fields"
         )
     dtype, _ = found[0]
     shapes = [shape for other, shape in found if other == dtype]
