@@ -6,8 +6,11 @@ A new format is a `Format` in `FORMATS`: what writes rows, and what a row is whe
 from __future__ import annotations
 
 import csv
+import hashlib
+import io
 import json
 import struct
+import tarfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -21,6 +24,7 @@ import pyarrow.orc as orc
 import pyarrow.parquet as pq
 from pyspark.sql import SparkSession
 
+from shardwright.format import mds
 from shardwright.format.tfrecord import example_type, frame
 from tests.spark.mnist import write_idx
 
@@ -113,6 +117,30 @@ def write_tfrecord(path: Path, rows: Sequence[int]) -> None:
     path.write_bytes(data)
 
 
+def write_webdataset(path: Path, rows: Sequence[int]) -> None:
+    with tarfile.open(path, "w") as out:
+        for row in rows:
+            for name, content in (("cls", "oops" if row == BAD else str(row)), ("value.txt", str(row / 4))):
+                info = tarfile.TarInfo(f"rows/{row:04d}.{name}")
+                info.size = len(content)
+                out.addfile(info, io.BytesIO(content.encode()))
+
+
+def write_mds(folder: Path, rows: Sequence[int]) -> None:
+    """Two shards; tests/interchange reads what MosaicML Streaming writes."""
+    folder.mkdir()
+    columns = {"number": mds.Encoding.parse("int"), "text": mds.Encoding.parse("str_float")}
+    shards = []
+    for place, part in enumerate((rows[: len(rows) // 2], rows[len(rows) // 2 :])):
+        texts = {row: b"oops" if row == BAD else str(row / 4).encode() for row in part}
+        samples = [struct.pack("<Iq", len(text), row) + text for row, text in texts.items()]
+        data = mds.encode_shard(samples, columns)
+        about = {"basename": f"shard.{place:05d}.mds", "bytes": len(data), "hashes": {"md5": hashlib.md5(data).hexdigest()}}
+        (folder / f"shard.{place:05d}.mds").write_bytes(data)
+        shards.append({**mds.describe_columns(columns), "samples": len(part), "raw_data": about, "zip_data": None})
+    (folder / "index.json").write_text(json.dumps({"version": 2, "shards": shards}))
+
+
 def write_npy(folder: Path, rows: Sequence[int]) -> None:
     folder.mkdir()
     for name, values in columns(rows).items():
@@ -191,6 +219,10 @@ FORMATS = (
         sample=lambda row: {"image": picture(row), "value": row / 4}, reason="not a jpeg", whole_files=True,
     ),
     Format(name="jsonl", read={"format": "jsonl"}, write=write_jsonl, sample=number, reason="", suffix=".jsonl"),
+    Format(
+        name="mds", read={"format": "mds", "rename": {"value": "text"}}, write=write_mds, sample=number,
+        reason="column 'text': expected double, found oops",
+    ),
     Format(name="npy", read={"format": "npy"}, write=write_npy, sample=number, reason=NAN),
     Format(name="npz", read={"format": "npz"}, write=write_npz, sample=number, reason=NAN, suffix=".npz"),
     Format(name="orc", read={"format": "orc"}, write=write_orc, sample=number, reason=NAN),
@@ -205,6 +237,14 @@ FORMATS = (
     Format(
         name="tfrecord", read={"format": "tfrecord", "options": {"features": {"number": "int64", "value": "float"}}},
         write=write_tfrecord, sample=number, reason="feature 'value': expected 1 values, found 2",
+    ),
+    Format(
+        name="webdataset",
+        read={
+            "format": "webdataset", "options": {"members": {"number": "cls", "value": "value.txt"}},
+            "fields": {"value": {"dtype": "float64"}},
+        },
+        write=write_webdataset, sample=number, reason="member 'cls': expected int64, found oops", suffix=".tar",
     ),
     Format(
         name="your own reader", read={"format": "own_reader:ProbeReader", "options": {"channels": 3}}, write=write_probe,

@@ -53,6 +53,7 @@ FILES += [
     _compressed(_BY_NAME["text"], ".xz", lzma.compress),
     _compressed(_BY_NAME["idx"], ".gz", gzip.compress),
     _compressed(_BY_NAME["tfrecord"], ".gz", gzip.compress),
+    _compressed(_BY_NAME["webdataset"], ".gz", gzip.compress),
     replace(_BY_NAME["npy"], name="npy in Fortran order", write=_write_fortran),
     replace(_BY_NAME["npz"], name="npz, compressed", write=_write_deflated),
 ]

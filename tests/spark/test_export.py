@@ -17,10 +17,13 @@ from typer.testing import CliRunner
 from jobs.export import app
 from shardwright.config import Config
 from shardwright.errors import DatasetNotFoundError, SchemaError, StorageError
+from shardwright.format.manifest import FileDigest
 from shardwright.reader import open_dataset
 from shardwright.schema import Field, Schema
 from shardwright.spark import prepare
 from shardwright.spark.export import export
+from shardwright.spark.export_formats import Written
+from shardwright.spark.export_parts import PartWritten
 from shardwright.storage import LocalStorage
 from tests.datasets import publish
 
@@ -192,6 +195,44 @@ def test_a_killed_export_goes_on(exported: Path, root: Path, tmp_path: Path) -> 
     assert contents(again) == contents(exported)
     assert (again / whole).stat().st_mtime_ns == written
     assert [path.name for path in tmp_path.iterdir()] == ["again"]
+
+
+@pytest.mark.parametrize("to", ["mds", "webdataset"])
+def test_other_formats_go_on_too(to: Any, root: Path, tmp_path: Path) -> None:
+    """A part counts as finished by the note of it; a file without one is written again, and is the same."""
+    columns = [name for name in SCHEMA.names if name != "age"]
+    once = export(str(root), str(tmp_path / "once"), to=to, columns=columns, quiet=True)
+    assert len(once.files) == 12
+    partial = LocalStorage(tmp_path / f"again.partial-{once.about.attempt}")
+    for directory in ("train", "_done"):
+        partial.make_directory(directory)
+    whole, unknown = (name for name in once.files if "00001-of-00008" in name or "00002-of-00008" in name)
+    for name in (whole, unknown):
+        partial.write(name, (tmp_path / "once" / name).read_bytes())
+    data = (tmp_path / "once" / whole).read_bytes()
+    digest = FileDigest(name=whole, bytes=len(data), sha256=hashlib.sha256(data).hexdigest())
+    raw = digest.model_copy(update={"name": whole.rpartition("/")[2]}) if to == "mds" else None
+    note = PartWritten(split="train", number=1, files=(Written(digest=digest, samples=99, raw=raw),))
+    partial.write("_done/train-00001.json", note.model_dump_json().encode())
+    export(str(root), str(tmp_path / "again"), to=to, columns=columns, quiet=True)
+    one, other = contents(tmp_path / "once"), contents(tmp_path / "again")
+    if to == "mds":  # the note was believed, or it would not be 99
+        index, wrong = json.loads(one.pop("train/index.json")), json.loads(other.pop("train/index.json"))
+        assert wrong["shards"][1].pop("samples") == 99
+        del index["shards"][1]["samples"], one["_SHA256SUMS"], other["_SHA256SUMS"]
+        assert index == wrong
+    assert one == other
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["again", "once"]
+
+
+def test_what_has_no_form_is_refused_before_the_run(root: Path, tmp_path: Path) -> None:
+    with pytest.raises(SchemaError, match=r"these fields may be null: age; leave them out by --columns, or export"):
+        export(str(root), str(tmp_path / "x"), to="mds")
+    with pytest.raises(SchemaError, match=r"every field may be null \(age\), and a sample without values has no member"):
+        export(str(root), str(tmp_path / "x"), to="webdataset", columns=["age"])
+    job = CliRunner().invoke(app, [str(root), "--output", str(tmp_path / "x"), "--to", "mds"])
+    assert isinstance(job.exception, SchemaError)
+    assert not list(tmp_path.iterdir())
 
 
 def test_errors(exported: Path, root: Path, tmp_path: Path) -> None:

@@ -16,7 +16,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from shardwright.errors import InputError
-from shardwright.format.tfrecord import Feature, Features, decode_examples, encode_examples, example_type, frame, read_frames
+from shardwright.format.features import Features
+from shardwright.format.tfrecord import Feature, decode_examples, encode_examples, example_type, frame, read_frames
 from shardwright.schema import Field, Schema
 from shardwright.stages.clean import Clean, CleanOptions
 

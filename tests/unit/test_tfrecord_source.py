@@ -11,7 +11,8 @@ import pyarrow as pa
 import pytest
 
 from shardwright.errors import ConfigError, InputError, SchemaError
-from shardwright.format.tfrecord import FEATURES, Features, encode_examples, example_type, frame
+from shardwright.format.features import FEATURES, Features
+from shardwright.format.tfrecord import encode_examples, example_type, frame
 from shardwright.schema import Field, Schema
 from shardwright.sources import open_source
 from shardwright.sources.base import Source

@@ -59,7 +59,7 @@ def test_a_file_that_changed_since_it_was_found_is_told(tmp_path: Path) -> None:
 
 
 def test_a_file_above_what_a_column_holds_is_one_rejected_row(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("shardwright.sources.whole_files._MAX_BYTES", 10)
+    monkeypatch.setattr("shardwright.sources.whole_files.MAX_VALUE_BYTES", 10)
     table = read(open_source("files", tree(tmp_path, "x", "yy")))
     assert reasons(table) == {"yy": "expected a file of at most 10 bytes, found 11"}
     assert table["path"].to_pylist() == ["x", "yy"]

@@ -7,7 +7,7 @@
 from __future__ import annotations
 
 from shardwright.codecs.image import decode_image, encode_image, probe_image
-from shardwright.codecs.npy import decode_npy, encode_npy, npy_header
+from shardwright.codecs.npy import decode_npy, encode_npy, npy_header, read_npy_header
 from shardwright.codecs.options import ValueCodec, is_lossless, stored_field, value_codec
 from shardwright.codecs.values import (
     decode_block,
@@ -32,6 +32,7 @@ __all__ = [
     "is_lossless",
     "npy_header",
     "probe_image",
+    "read_npy_header",
     "stored_field",
     "value_codec",
     "value_header",

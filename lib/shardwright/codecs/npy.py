@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import functools
 import io
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -42,6 +42,20 @@ def decode_npy(field: Field, data: bytes | memoryview, dtype: str | None = None)
         raise DecodeError(f"field {field.name!r}: not a numpy.save cell ({error})") from error
     check_array(field, array, dtype)
     return array
+
+
+def read_npy_header(stream: IO[bytes]) -> tuple[tuple[int, ...], bool, np.dtype[Any]]:
+    """The shape of the array that a stream holds, whether it lies in Fortran order, and its dtype, which may be of objects.
+
+    The stream is put behind the header. Raises ValueError for what is no `numpy.save` file.
+    """
+    try:
+        version = np.lib.format.read_magic(stream)
+        read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
+        shape, fortran, dtype = read(stream)
+    except (SyntaxError, TypeError) as error:
+        raise ValueError(f"a header that can't be ({error})") from error
+    return tuple(int(size) for size in shape), bool(fortran), dtype
 
 
 def check_array(field: Field, array: npt.NDArray[Any], dtype: str | None = None) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -14,7 +14,7 @@ from shardwright.codecs import encode_npy
 from shardwright.codecs.arrays import cast_numbers
 from shardwright.errors import EncodeError
 from shardwright.format.values import unpack
-from shardwright.schema import Field
+from shardwright.schema import Field, Schema
 
 Array = npt.NDArray[Any]
 
@@ -38,6 +38,14 @@ def to_arrays(field: Field, values: pa.Array) -> dict[str, Array]:
     if is_masked(field):
         arrays[mask_name(field.name)] = to_numpy(values.is_null())
     return arrays
+
+
+def each_sample(schema: Schema, batch: Mapping[str, Array]) -> Iterator[list[tuple[Field, Any]]]:
+    """The fields and values of each sample of a batch, in schema order, without those that are missing."""
+    columns = [(field, batch[field.name], batch.get(mask_name(field.name))) for field in schema]
+    for row in range(len(columns[0][1])):
+        found = [(field, values[row]) for field, values, mask in columns if mask is None or not mask[row]]
+        yield [(field, value) for field, value in found if value is not None]
 
 
 def from_array(field: Field, array: Array, mask: Array | None = None) -> pa.Array:

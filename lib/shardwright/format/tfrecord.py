@@ -29,30 +29,17 @@ from typing import Any, BinaryIO, Literal
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
-from pydantic import BaseModel, ConfigDict
 
 from shardwright.codecs import encode_npy
 from shardwright.errors import InputError, MissingDependencyError
+from shardwright.format.batch import each_sample
+from shardwright.format.pieces import read_exactly
 from shardwright.schema import Field, Schema
-
-FEATURES = "_features.json"
-"""The file beside exported TFRecord files that holds a `Features`; its name begins with '_': it is no data."""
 
 Kind = Literal["bytes", "float", "int64"]
 
-_PIECE = 16 * 2**20
-"""Bytes read at once: a length that lies must not reserve memory."""
 _DECLARED = re.compile(r"(bytes|float|int64)(\[([1-9][0-9]*)?\])?")
 _DTYPES: dict[str, np.dtype[Any]] = {"float": np.dtype(np.float32), "int64": np.dtype(np.int64)}
-
-
-class Features(BaseModel):
-    """What the features of exported files were as fields: with it they come back equal."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    format_version: Literal[1] = 1
-    fields: tuple[Field, ...]
 
 
 @dataclass(frozen=True)
@@ -129,7 +116,7 @@ def read_frames(file: BinaryIO, where: str) -> Iterator[bytes]:
             what = "expected a TFRecord file, found one whose" if not number else f"record {number} is damaged: the"
             raise InputError(f"{where}: {what} header has another checksum than its length (it begins with {head!r})")
         (length,) = struct.unpack("<Q", head[:8])
-        record = _read_exactly(file, length)
+        record = read_exactly(file, length)
         tail = file.read(4)
         if len(record) < length or len(tail) < 4:
             found = len(record) + len(tail)
@@ -149,14 +136,10 @@ def encode_examples(schema: Schema, batch: Mapping[str, npt.NDArray[Any]]) -> It
     object arrays of their encoded bytes.
     """
     make = example_type()
-    columns = [(field, batch[field.name], batch.get(f"{field.name}_mask")) for field in schema]
-    for row in range(len(columns[0][1])):
+    for sample in each_sample(schema, batch):
         example = make()
-        features = example.features.feature
-        for field, values, mask in columns:
-            value = values[row]
-            if value is not None and (mask is None or not mask[row]):
-                _put(features[field.name], field, value)
+        for field, value in sample:
+            _put(example.features.feature[field.name], field, value)
         yield example.SerializeToString(deterministic=True)
 
 
@@ -317,17 +300,6 @@ def _inner(kind: pa.DataType) -> tuple[int, ...]:
 
 def _total(shape: Sequence[int | None]) -> int:
     return math.prod(size or 0 for size in shape)
-
-
-def _read_exactly(file: BinaryIO, length: int) -> bytes:
-    """`length` bytes, or fewer at the end of the file."""
-    if length <= _PIECE:
-        return file.read(length)
-    pieces = []
-    while length and (piece := file.read(min(length, _PIECE))):
-        pieces.append(piece)
-        length -= len(piece)
-    return b"".join(pieces)
 
 
 def _masked_crc(data: bytes) -> bytes:

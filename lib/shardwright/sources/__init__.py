@@ -20,9 +20,11 @@ from shardwright.sources.images import ImagesOptions, open_images
 from shardwright.sources.inputs import open_input
 from shardwright.sources.jsonl import open_jsonl
 from shardwright.sources.lines import TextOptions
+from shardwright.sources.mds import open_mds
 from shardwright.sources.npy import NpyOptions, open_npy, open_npz
 from shardwright.sources.tables import open_tables
 from shardwright.sources.text import PlainTextOptions, open_text_files
+from shardwright.sources.webdataset import WebDatasetOptions, open_webdataset
 from shardwright.sources.whole_files import open_any_files
 
 _T = TypeVar("_T")
@@ -48,9 +50,11 @@ _OPENERS: dict[str, tuple[Callable[..., Source], type[BaseModel] | None]] = {
     "idx": (open_idx, None),
     "images": (open_images, ImagesOptions),
     "jsonl": (open_jsonl, TextOptions),
+    "mds": (open_mds, None),
     "npy": (open_npy, NpyOptions),
     "npz": (open_npz, None),
     "text": (open_text_files, PlainTextOptions),
+    "webdataset": (open_webdataset, WebDatasetOptions),
 }
 """Formats that cut their input themselves: called with the files, what is asked of them, and the options, if there are any."""
 _READERS: dict[str, str] = {

@@ -13,6 +13,9 @@ from shardwright.schema import Schema
 BATCH_BYTES = 16 * 2**20
 """Readers cut their batches at about this size; a batch holds at least one sample."""
 
+MAX_VALUE_BYTES = 2**31 - 2**20
+"""Of a value in an Arrow column, next to the little that may come with it."""
+
 REJECT = "_reject"
 """Column of batches as read, where the source itself refuses rows: the reason, or null for a good row."""
 AT = "_at"

@@ -17,6 +17,9 @@ from shardwright.schema import FLOATS, INTEGERS, Field, Schema, check_field_name
 Declaration = Mapping[str, Any]
 """The keys of a `schema.Field` without its name: dtype, shape, codec, nullable."""
 
+PICTURE: Declaration = {"dtype": "uint8", "shape": (None, None, 3), "codec": "image"}
+"""What pictures are, unless it is known better."""
+
 _ARROW = {"float16": pa.float32(), "float32": pa.float32(), "float64": pa.float64(), "bool": pa.bool_(), "string": pa.string()}
 _ARROW |= {"bytes": pa.binary(), "timestamp": pa.timestamp("us")}
 _NAME_CHARACTERS = 80
@@ -124,6 +127,15 @@ def read_type(kind: pa.DataType, declared: Declaration) -> pa.DataType:
     return kind
 
 
+def common_shape(shapes: Sequence[tuple[int, ...]]) -> list[int | None]:
+    """The shape of a field whose first arrays have these: a dimension that is not the same in all of them varies.
+
+    One with another number of dimensions than the first will be a bad sample, and does not count.
+    """
+    same = [shape for shape in shapes if len(shape) == len(shapes[0])]
+    return [sizes[0] or None if len({*sizes}) == 1 else None for sizes in zip(*same, strict=True)]
+
+
 def convert(array: pa.Array, kind: pa.DataType) -> tuple[pa.Array, dict[int, str]]:
     """A column as `kind`, null where a value is none, and for those rows the reason."""
     try:
@@ -137,6 +149,19 @@ def convert(array: pa.Array, kind: pa.DataType) -> tuple[pa.Array, dict[int, str
             values.append(None)
             bad[row] = f"expected {kind}, found {value.as_py()}"
     return pa.array(values, kind), bad
+
+
+def parse_texts(values: Sequence[bytes | None], kind: pa.DataType) -> tuple[pa.Array, dict[int, str]]:
+    """Texts in UTF-8 as `kind`, without white space around them; null where one is none, and for those rows the reason."""
+    texts, bad = list[str | None](), dict[int, str]()
+    for row, value in enumerate(values):
+        try:
+            texts.append(None if value is None else value.decode().strip())
+        except UnicodeDecodeError:
+            texts.append(None)
+            bad[row] = f"expected {kind}, found bytes that are no text: {value[:_NAME_CHARACTERS]!r}"  # type: ignore[index]
+    array, misfits = convert(pa.array(texts, pa.string()), kind)
+    return array, bad | misfits
 
 
 def infer(kind: pa.DataType) -> Declaration | str:

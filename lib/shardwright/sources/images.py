@@ -10,14 +10,13 @@ from pydantic import BaseModel, ConfigDict
 
 from shardwright.errors import InputError
 from shardwright.sources.base import REJECT, InputFile
-from shardwright.sources.columns import Asked, Declaration
+from shardwright.sources.columns import PICTURE, Asked, Declaration
 from shardwright.sources.csv import CsvOptions
 from shardwright.sources.files import select_files
 from shardwright.sources.labels import LabelledFiles, Labels, open_labels
 from shardwright.sources.whole_files import WholeFiles, open_whole
 
 _SUFFIXES = (".jpg", ".jpeg", ".png", ".webp")
-_IMAGE: Declaration = {"dtype": "uint8", "shape": (None, None, 3), "codec": "image"}
 
 
 class ImagesOptions(BaseModel):
@@ -81,7 +80,7 @@ def open_images(files: Sequence[InputFile], asked: Asked, options: ImagesOptions
     usable = select_files(
         files, lambda file: file.name.lower().endswith(_SUFFIXES), expected=f"pictures ({', '.join(_SUFFIXES)})"
     )
-    inferred: dict[str, Declaration] = {"image": _IMAGE}
+    inferred: dict[str, Declaration] = {"image": PICTURE}
     if labels:
         if "image" in labels.fields:
             raise InputError(

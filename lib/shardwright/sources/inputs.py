@@ -59,20 +59,33 @@ def read_inputs(files: Sequence[InputFile]) -> list[bytes]:
 
 def read_beside(file: InputFile, name: str) -> tuple[str, bytes] | None:
     """The file `name` in the folder of `file`, or in the nearest folder above it within the input: its path and content."""
-    folder = file.path
-    for _ in range(file.name.count("/") + 1):
-        folder = folder.rpartition("/")[0]
+    for folder in folders_of(file):
         path = f"{folder}/{name}"
-        try:
-            if not file.remote:
-                return path, Path(path).read_bytes()
-            storage, inside = locate(path)
-            return path, storage.read(inside)
-        except FileNotFoundError:
-            continue
-        except OSError as error:
-            raise InputError(f"{path}: can't be read ({error.strerror or error})") from error
+        data = read_if_there(path)
+        if data is not None:
+            return path, data
     return None
+
+
+def folders_of(file: InputFile) -> list[str]:
+    """The folder of a file and those above it within the input, the nearest first."""
+    folders = [file.path.rpartition("/")[0]]
+    for _ in range(file.name.count("/")):
+        folders.append(folders[-1].rpartition("/")[0])
+    return folders
+
+
+def read_if_there(path: str) -> bytes | None:
+    """All bytes of a file, by its path or URL; None where there is none. Raises InputError where it can't be read."""
+    try:
+        if "://" not in path:
+            return Path(path).read_bytes()
+        storage, inside = locate(path)
+        return storage.read(inside)
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        raise InputError(f"{path}: can't be read ({error.strerror or error})") from error
 
 
 def check_unchanged(file: InputFile) -> None:

@@ -16,11 +16,12 @@ import numpy as np
 import pyarrow as pa
 from pydantic import BaseModel, ConfigDict
 
+from shardwright.codecs import read_npy_header
 from shardwright.errors import InputError
 from shardwright.schema import NUMBERS
 from shardwright.sources.arrays import ArrayFile, check_size, open_arrays
 from shardwright.sources.base import InputFile, Source
-from shardwright.sources.columns import Asked, Declaration
+from shardwright.sources.columns import Asked, Declaration, common_shape
 from shardwright.sources.files import select_files
 from shardwright.sources.inputs import damaged, open_input, watched
 from shardwright.sources.whole_files import open_whole
@@ -87,10 +88,7 @@ def _cell(files: Sequence[InputFile]) -> Declaration:
             problems.append(error)  # a bad sample, as it would be further on
     if not found:
         raise problems[0]
-    shapes = [(item.count, *item.shape) for item in found]
-    same = [shape for shape in shapes if len(shape) == len(shapes[0])]  # another number of dimensions is a bad sample
-    shape = [sizes[0] if len(set(sizes)) == 1 else None for sizes in zip(*same, strict=True)]
-    return {"dtype": found[0].dtype, "shape": shape}
+    return {"dtype": found[0].dtype, "shape": common_shape([(item.count, *item.shape) for item in found])}
 
 
 def _sorted(members: Sequence[ArrayFile]) -> tuple[ArrayFile, ...]:
@@ -136,17 +134,14 @@ def _read_header(
     """The array whose header begins at byte `begin` of the file, or of the compressed `member`."""
     start = stream.tell()
     try:
-        version = np.lib.format.read_magic(stream)
-        read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
-        shape, fortran, dtype = read(stream)
-    except (ValueError, SyntaxError) as error:
+        sizes, fortran, dtype = read_npy_header(stream)
+    except ValueError as error:
         raise InputError(f"{where}: expected a NumPy array, found none ({error})") from error
     if dtype.hasobject:
         raise InputError(
             f"{where}: expected numbers, strings or times, found pickled Python objects, which are never loaded; save an "
             "array of one dtype, with numpy.save(..., allow_pickle=False)"
         )
-    sizes = tuple(int(size) for size in shape)
     if not sizes or 0 in sizes[1:]:
         raise InputError(f"{where}: expected rows along the first axis, found shape {sizes}")
     known = dtype.name in (*NUMBERS, "bool") or (dtype.kind in "USM" and len(sizes) == 1 and dtype.itemsize > 0)
@@ -158,5 +153,5 @@ def _read_header(
         )
     return ArrayFile(
         file=file, field=field, stored=dtype.str, shape=sizes[1:], count=sizes[0], offset=begin + stream.tell() - start,
-        fortran=bool(fortran) and len(sizes) > 1, member=member,
+        fortran=fortran and len(sizes) > 1, member=member,
     )  # fmt: skip

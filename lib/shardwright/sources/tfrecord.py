@@ -10,21 +10,20 @@ from contextlib import contextmanager
 from typing import Any, BinaryIO, cast
 
 import pyarrow as pa
-from pydantic import ValidationError
 
 from shardwright.errors import ConfigError, InputError
 from shardwright.format.tfrecord import (
-    FEATURES,
     Feature,
-    Features,
     Kind,
     decode_examples,
     example_type,
     read_frames,
     starts_frame,
 )
+from shardwright.schema import Field
 from shardwright.sources.base import BATCH_BYTES, REJECT, InputFile, Reader
-from shardwright.sources.inputs import damaged, open_input, read_beside
+from shardwright.sources.exported import declaration, exported_fields
+from shardwright.sources.inputs import damaged, open_input
 
 _LOOKED_AT = 100
 """Records of the first file whose features become the columns."""
@@ -47,24 +46,23 @@ class TfrecordReader(Reader):
                 problems.append(f"[read.options] features.{name}: {error}")
         if problems:
             raise ConfigError(problems)
-        self._exported: Features | None = None
+        self._exported: tuple[Field, ...] | None = None
         self._guessed = False
 
     def schema(self, file: InputFile) -> pa.Schema:
         """The columns, which are looked for in the first file alone."""
         if not self._features:
-            self._exported = _exported(file)
+            self._exported = exported_fields(file, instead="declare the option `features`")
             self._guessed = self._exported is None
             if self._exported:
-                self._features = {field.name: Feature.of(field) for field in self._exported.fields}
+                self._features = {field.name: Feature.of(field) for field in self._exported}
             else:
                 self._features = _guess(file)
         return pa.schema([(name, feature.arrow_type) for name, feature in self._features.items()])
 
     def fields(self) -> Mapping[str, Mapping[str, Any]]:
         """What an export noted."""
-        found = self._exported.fields if self._exported else ()
-        return {field.name: field.model_dump(exclude={"name"}) for field in found}
+        return {field.name: declaration(field) for field in self._exported or ()}
 
     def read(
         self,
@@ -92,20 +90,6 @@ def _batches(records: Iterator[bytes]) -> Iterator[list[bytes]]:
             batch, size = [], 0
     if batch:
         yield batch
-
-
-def _exported(file: InputFile) -> Features | None:
-    """What lies beside a file, or in a folder above it within the input."""
-    noted = read_beside(file, FEATURES)
-    if noted is None:
-        return None
-    try:
-        return Features.model_validate_json(noted[1])
-    except ValidationError as error:
-        raise InputError(
-            f"{noted[0]}: expected what shardwright's export writes, found something else ({error.errors()[0]['msg']}); "
-            "remove it, or declare the option `features`"
-        ) from error
 
 
 def _guess(file: InputFile) -> dict[str, Feature]:

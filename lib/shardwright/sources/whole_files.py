@@ -10,13 +10,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from shardwright.schema import Schema
-from shardwright.sources.base import BATCH_BYTES, REJECT, Decoded, InputFile, Task
+from shardwright.sources.base import BATCH_BYTES, MAX_VALUE_BYTES, REJECT, Decoded, InputFile, Task
 from shardwright.sources.columns import Asked, Declaration, declare
 from shardwright.sources.files import check_unique_names, pack_files
 from shardwright.sources.inputs import read_inputs
-
-_MAX_BYTES = 2**31 - 2**20
-"""Of a value in an Arrow column, next to the little that may come with it."""
 
 
 class Decoder(Protocol):
@@ -48,14 +45,14 @@ class WholeFiles(Decoded):
     def read(self, task: Task) -> Iterator[pa.RecordBatch]:
         """The samples of a task's files. Raises InputError for one that can't be read, or was changed since it was found."""
         for files in _batches(task.files):
-            too_large = [file.bytes > _MAX_BYTES for file in files]
+            too_large = [file.bytes > MAX_VALUE_BYTES for file in files]
             read = iter(read_inputs([file for file, large in zip(files, too_large, strict=True) if not large]))
             contents = [b"" if large else next(read) for large in too_large]
             columns = self.decoder(files, pa.array(contents, pa.binary()))
             out = {name: columns[self.names[name]] for name in self.schema.names}
             out["_source"] = pa.array([file.name for file in files], pa.string())
             if REJECT in columns or any(too_large):
-                limit = f"expected a file of at most {_MAX_BYTES} bytes"
+                limit = f"expected a file of at most {MAX_VALUE_BYTES} bytes"
                 reasons = [f"{limit}, found {f.bytes}" if large else None for f, large in zip(files, too_large, strict=True)]
                 out[REJECT] = pc.coalesce(
                     pa.array(reasons, pa.string()), columns.get(REJECT, pa.nulls(len(files), pa.string()))

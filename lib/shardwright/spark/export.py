@@ -1,50 +1,40 @@
-"""Export: the samples of a published version as TFRecord files, a task and a file for each part.
+"""Export: the samples of a published version as files of another format, a task for each part.
 
 Everything is written in `<output>.partial-<attempt>`, whose name depends on what is exported: a killed export goes on with the
-files that were finished. One directory rename makes the output exist.
+parts that were finished. One directory rename makes the output exist.
 """
 
 from __future__ import annotations
 
-import gzip
 import hashlib
 import json
-import uuid
-from collections.abc import Iterator, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, BinaryIO, Literal, cast
+from typing import Literal
 
-import numpy as np
-import numpy.typing as npt
-import pyarrow as pa
 from pydantic import BaseModel, ConfigDict
 from pyspark.sql import SparkSession
 from pyspark.sql.pandas.types import from_arrow_schema
 
 from shardwright.errors import DatasetNotFoundError, StorageError
-from shardwright.format.batch import to_arrays
 from shardwright.format.canonical import canonical_json, canonical_sha256
+from shardwright.format.features import FEATURES, Features
 from shardwright.format.layout import SUMS
-from shardwright.format.manifest import FileDigest, Manifest
-from shardwright.format.tfrecord import FEATURES, Features, encode_examples, frame
+from shardwright.format.manifest import Manifest
 from shardwright.format.versions import read_index, read_manifest
 from shardwright.reader.columns import check_names
-from shardwright.reader.stored import part_files, stored_samples
-from shardwright.reader.verify_part import PartRows, parts_of, sha256_of
+from shardwright.reader.verify_part import PartRows, parts_of
 from shardwright.schema import CodecSpec, Field, Schema, suggest
+from shardwright.spark.export_formats import FORMATS, CompressionKind, FormatName
+from shardwright.spark.export_parts import DONE, SUFFIXES, TEMPORARY, Part, PartWritten, WriteParts
 from shardwright.spark.hosts import check_reachable
 from shardwright.spark.progress import Passes
-from shardwright.spark.published import published_parts
 from shardwright.spark.reading import REPORT
 from shardwright.spark.session import executor_errors, open_session
 from shardwright.storage import Lock, WritableStorage, open_storage, open_writable
 
-CompressionKind = Literal["gzip", "none"]
 ABOUT = "_export.json"
 """The file of an export that holds its `Export`."""
-_TEMPORARY = "_temporary"
-_GZIP_LEVEL = 6
 
 
 class Export(BaseModel):
@@ -53,7 +43,7 @@ class Export(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     format_version: Literal[1] = 1
-    format: Literal["tfrecord"] = "tfrecord"
+    format: FormatName
     content_id: str
     splits: dict[str, int]
     """Samples of each split, without pads."""
@@ -65,9 +55,10 @@ class Export(BaseModel):
         """The name of this work."""
         return canonical_sha256(self.model_dump(mode="json"))[:16]
 
-    def file_name(self, split: str, number: int, count: int) -> str:
-        """The name of file `number` of the `count` files of a split."""
-        return f"{split}/shard-{number:05d}-of-{count:05d}.tfrecord{'.gz' if self.compression == 'gzip' else ''}"
+    @property
+    def suffix(self) -> str:
+        """Of the files with samples."""
+        return FORMATS[self.format].suffix + SUFFIXES[self.compression]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -77,6 +68,7 @@ class Exported:
     url: str
     about: Export
     files: tuple[str, ...]
+    """Those with samples."""
     new: bool
 
 
@@ -84,50 +76,52 @@ def export(
     url: str,
     output: str,
     *,
+    to: FormatName = "tfrecord",
     version: str = "latest",
     splits: Sequence[str] = (),
     columns: Sequence[str] | None = None,
-    compression: CompressionKind = "gzip",
+    compression: CompressionKind | None = None,
     wait_seconds: float = 0,
     quiet: bool = False,
 ) -> Exported:
-    """Write `splits` (by default all) of a version as TFRecord files of `tf.train.Example` to the new directory `output`.
+    """Write `splits` (by default all) of a version as files of the format `to` to the new directory `output`.
 
-    `columns` are the fields that are written, by default all. Repeated samples (pads) are left out. `output` is a local path or
-    an hdfs:// URL. An export there that runs is waited for, `wait_seconds` at most.
+    `columns` are the fields that are written, by default all; `compression` is the format's own where none is named. Repeated
+    samples (pads) are left out. `output` is a local path or an hdfs:// URL. An export there that runs is waited for,
+    `wait_seconds` at most.
 
     Raises LockedError where it runs on, StorageError when `output` exists already and is not this very export,
-    DatasetNotFoundError for an unknown dataset, version or split, SchemaError for unknown columns, CorruptError for damaged
-    parts, ConfigError for a plain local path where executors run on other machines.
+    DatasetNotFoundError for an unknown dataset, version or split, SchemaError for unknown columns and for fields that have no
+    form in the format, CorruptError for damaged parts, ConfigError for a plain local path where executors run elsewhere.
     """
     storage = open_storage(url)
     name, manifest = read_manifest(storage, version)
     names = check_names(manifest.content.dataset_schema, columns, padded=False)
     about = Export(
-        content_id=manifest.content_id, splits=_split_samples(manifest, splits, f"{storage.url}/{name}"), columns=names,
-        compression=compression,
+        format=to, content_id=manifest.content_id, splits=_split_samples(manifest, splits, f"{storage.url}/{name}"),
+        columns=names, compression=compression or FORMATS[to].compression,
     )  # fmt: skip
-    parts = parts_of(read_index(storage, name, manifest))
     schema = Schema(fields=tuple(manifest.content.dataset_schema[column] for column in names))
+    FORMATS[to].check(schema)
     beside, target = _directory_and_name(output)
     with Lock(beside, f"{target}.lock", wait_seconds=wait_seconds) as lock:
-        files = _files(about, parts)
         if beside.exists(target):
-            return _adopt(beside.child(target), about, files)
+            return _adopt(beside.child(target), about)
         session = open_session("export")
         check_reachable(session.sparkContext.master, {url: "URL", output: "--output"})
         partial = f"{target}.partial-{about.attempt}"
         _remove_others(beside, target, partial)
         work = _Work(beside.child(partial), about, schema)
         work.begin()
-        write = _WriteFiles(
-            url=storage.url, version=name, index_sha256=manifest.content.index.sha256, schema=schema, compression=compression,
-            files=files, target=work.storage,
+        write = WriteParts(
+            url=storage.url, version=name, index_sha256=manifest.content.index.sha256, schema=schema, format=to,
+            compression=about.compression,
+            parts=_parts(about, parts_of(read_index(storage, name, manifest))), target=work.storage,
         )  # fmt: skip
         work.finish(_run(session, write, quiet=quiet))
         lock.check()
         beside.rename(partial, target)
-    return Exported(url=f"{beside.url}/{target}", about=about, files=tuple(files), new=True)
+    return Exported(url=f"{beside.url}/{target}", about=about, files=_data_files(beside.child(target), about), new=True)
 
 
 def _directory_and_name(output: str) -> tuple[WritableStorage, str]:
@@ -152,36 +146,41 @@ class _Work:
         self.storage, self._about, self._schema = storage, about, schema
 
     def begin(self) -> None:
-        """Create it; files that a killed run finished stay."""
-        self.storage.delete(_TEMPORARY)
-        for directory in (_TEMPORARY, *self._about.splits):
+        """Create it; what a killed run finished stays."""
+        self.storage.delete(TEMPORARY)
+        for directory in (TEMPORARY, DONE, *self._about.splits):
             self.storage.make_directory(directory)
 
-    def finish(self, digests: Sequence[FileDigest]) -> None:
+    def finish(self, parts: Sequence[PartWritten]) -> None:
         """Add what describes the files."""
         features = Features(fields=tuple(_decoded(field) for field in self._schema))
         described = {ABOUT: canonical_json(self._about.model_dump(mode="json")) + b"\n"}
         for split in self._about.splits:  # beside the files: a split can be moved alone
-            described[f"{split}/{FEATURES}"] = canonical_json(features.model_dump(mode="json")) + b"\n"
-        sums = {digest.name: digest.sha256 for digest in digests}
+            written = [file for part in parts if part.split == split for file in part.files]
+            more = FORMATS[self._about.format].beside(self._schema, written, self._about.compression)
+            more[FEATURES] = canonical_json(features.model_dump(mode="json")) + b"\n"
+            described |= {f"{split}/{name}": data for name, data in more.items()}
+        sums = {file.digest.name: file.digest.sha256 for part in parts for file in part.files}
         sums |= {name: hashlib.sha256(data).hexdigest() for name, data in described.items()}
         described[SUMS] = "".join(f"{sha256}  {name}\n" for name, sha256 in sorted(sums.items())).encode()
         for name, data in described.items():
             self.storage.write(name, data)
-        self.storage.delete(_TEMPORARY)  # a worker of a killed run can't finish a file after this
+        for directory in (TEMPORARY, DONE):  # a worker of a killed run can't finish a file after this
+            self.storage.delete(directory)
 
 
-def _run(session: SparkSession, write: _WriteFiles, *, quiet: bool) -> list[FileDigest]:
+def _run(session: SparkSession, write: WriteParts, *, quiet: bool) -> list[PartWritten]:
     passes = Passes(session.sparkContext, quiet=quiet)
-    numbers = session.range(0, len(write.files), 1, len(write.files))
+    numbers = session.range(0, len(write.parts), 1, len(write.parts))
     with passes.show("export"), executor_errors():
         rows = numbers.mapInArrow(write, from_arrow_schema(REPORT)).collect()
-    digests = [FileDigest.model_validate_json(row.report) for row in rows]
+    found = sorted((PartWritten.model_validate_json(row.report) for row in rows), key=lambda part: (part.split, part.number))
+    digests = [file.digest for part in found for file in part.files]
     passes.say(f"export   {len(digests):,} files, {sum(digest.bytes for digest in digests):,} bytes")
-    return digests
+    return found
 
 
-def _adopt(target: WritableStorage, about: Export, files: dict[str, int]) -> Exported:
+def _adopt(target: WritableStorage, about: Export) -> Exported:
     try:
         found = Export.model_validate_json(target.read(ABOUT))
     except (OSError, ValueError):
@@ -190,7 +189,11 @@ def _adopt(target: WritableStorage, about: Export, files: dict[str, int]) -> Exp
         raise StorageError(
             f"expected a directory that does not exist yet, found {target.url}: remove it, or name another --output"
         )
-    return Exported(url=target.url, about=about, files=tuple(files), new=False)
+    return Exported(url=target.url, about=about, files=_data_files(target, about), new=False)
+
+
+def _data_files(target: WritableStorage, about: Export) -> tuple[str, ...]:
+    return tuple(name for name in target.files() if name.endswith(about.suffix))
 
 
 def _split_samples(manifest: Manifest, splits: Sequence[str], where: str) -> dict[str, int]:
@@ -201,12 +204,11 @@ def _split_samples(manifest: Manifest, splits: Sequence[str], where: str) -> dic
     return {name: known[name].samples - known[name].padded for name in sorted(splits or known)}
 
 
-def _files(about: Export, parts: Sequence[PartRows]) -> dict[str, int]:
-    """The name of every file -> the number of the part that goes into it."""
-    out: dict[str, int] = {}
+def _parts(about: Export, parts: Sequence[PartRows]) -> list[Part]:
+    out = []
     for split in about.splits:
         own = [number for number, part in enumerate(parts) if part.split == split]
-        out |= {about.file_name(split, place, len(own)): number for place, number in enumerate(own)}
+        out += [Part(split, place, len(own), number) for place, number in enumerate(own)]
     return out
 
 
@@ -215,64 +217,6 @@ def _decoded(field: Field) -> Field:
     if field.codec is None or field.is_image:
         return field
     return field.model_copy(update={"codec": CodecSpec(name="raw" if field.codec.name == "raw" else "npy")})
-
-
-@dataclass(frozen=True, kw_only=True)
-class _WriteFiles:
-    """Writes the files whose numbers Spark hands out."""
-
-    url: str
-    version: str
-    index_sha256: str
-    schema: Schema
-    compression: CompressionKind
-    files: dict[str, int]
-    target: WritableStorage
-
-    def __call__(self, numbers: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
-        named = list(self.files.items())
-        for batch in numbers:
-            for number in batch.column(0).to_pylist():
-                name, part = named[number]
-                if not self.target.exists(name):  # a file has its name only when it is whole; a killed run may have left some
-                    self._write(published_parts(self.url, self.version, self.index_sha256)[part], name)
-                done = FileDigest(name=name, bytes=self.target.size(name), sha256=sha256_of(self.target, name))
-                yield pa.RecordBatch.from_pylist([{"report": done.model_dump_json()}], REPORT)
-
-    def _write(self, part: PartRows, name: str) -> None:
-        temporary = f"{_TEMPORARY}/{uuid.uuid4().hex}"
-        files = part_files(self.url, self.version, part.name, part.digest.bytes)
-        with (
-            self.target.new_file(temporary) as path,
-            open(path, "xb") as raw,
-            _compressed(raw, self.compression) as file,
-        ):
-            for batch in stored_samples(files, 0, self.schema, self.schema.names):
-                for example in encode_examples(self.schema, _values(self.schema, batch)):
-                    file.write(frame(example))
-        try:
-            self.target.rename(temporary, name)
-        except FileExistsError:  # the same task, run twice at once, was quicker; its bytes are the same
-            self.target.delete(temporary)
-
-
-def _compressed(raw: BinaryIO, compression: CompressionKind) -> AbstractContextManager[BinaryIO]:
-    if compression == "none":
-        return nullcontext(raw)
-    packed = gzip.GzipFile("", "wb", _GZIP_LEVEL, raw, mtime=0)  # no name, no time: the same bytes for the same samples
-    return cast(AbstractContextManager[BinaryIO], packed)
-
-
-def _values(schema: Schema, stored: pa.RecordBatch) -> dict[str, npt.NDArray[Any]]:
-    """What `encode_examples` takes: decoded values, but pictures as they are stored."""
-    out: dict[str, npt.NDArray[Any]] = {}
-    for field in schema:
-        if field.is_image:
-            out[field.name] = np.empty(stored.num_rows, object)
-            out[field.name][:] = stored[field.name].to_pylist()
-        else:
-            out |= to_arrays(field, stored[field.name])
-    return out
 
 
 def result_json(exported: Exported) -> str:
@@ -293,12 +237,5 @@ def describe(exported: Exported) -> str:
         count = sum(name.startswith(f"{split}/") for name in exported.files)
         lines.append(f"  {split}: {samples:,} samples in {count} files")
     split = "train" if "train" in about.splits else min(about.splits)
-    kind = json.dumps("GZIP" if about.compression == "gzip" else "")
-    return "\n".join(
-        [
-            *lines, "", "read it:", "", "  import tensorflow as tf",
-            f'  files = tf.data.Dataset.list_files("{exported.url}/{split}/*.tfrecord*", shuffle=False)',
-            f"  records = tf.data.TFRecordDataset(files, compression_type={kind})",
-            f"  ({FEATURES} says what the features are, docs/jobs.md how they are parsed)",
-        ]
-    )  # fmt: skip
+    code = FORMATS[about.format].how_to_read(f"{exported.url}/{split}", about.compression)
+    return "\n".join([*lines, "", "read it:", "", *(f"  {line}" for line in code)])
