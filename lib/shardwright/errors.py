@@ -19,6 +19,7 @@
     ├── CorruptError               (ValueError)           published bytes that are not what was published
     │   └── DecodeError                                   a value that can't be decoded
     ├── FormatVersionError         (ValueError)           written by a newer shardwright
+    ├── UnsafeMetadataError        (ValueError)           metadata of others that would run code, or lead astray
     ├── StateError                 (ValueError)           a loader state that belongs to something else
     ├── WorldError                 (ValueError)           ranks, nodes and shards that don't fit together
     ├── WorkerDiedError            (RuntimeError)         a worker's process that is gone
@@ -100,6 +101,10 @@ class DecodeError(CorruptError):
 
 class FormatVersionError(ShardwrightError, ValueError):
     """Written by a newer shardwright than this one."""
+
+
+class UnsafeMetadataError(ShardwrightError, ValueError):
+    """Metadata that somebody else wrote is not what it may be: a pickle that names what would run, a path that leads out."""
 
 
 class StateError(ShardwrightError, ValueError):
