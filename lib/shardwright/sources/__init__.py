@@ -57,6 +57,7 @@ _READERS: dict[str, str] = {
     "avro": "shardwright.sources.avro:AvroReader",
     "orc": "shardwright.sources.orc:OrcReader",
     "parquet": "shardwright.sources.parquet:ParquetReader",
+    "petastorm": "shardwright.sources.petastorm:PetastormReader",
     "sequencefile": "shardwright.sources.sequencefile:SequenceFileReader",
     "tfrecord": "shardwright.sources.tfrecord:TfrecordReader",
 }

@@ -18,10 +18,13 @@ _MAX_ROWS = 2**16
 class ParquetReader(Reader):
     """Rows of Parquet files."""
 
+    int96_unit = "ns"
+    """As what the timestamps of old writers are read."""
+
     def schema(self, file: InputFile) -> pa.Schema:
         """What the footer says."""
         try:
-            return _footer(file).schema.to_arrow_schema()
+            return self._types(_footer(file).schema)
         except (pa.ArrowException, OSError) as error:
             raise damaged(file, "a Parquet file", error) from error
 
@@ -32,7 +35,7 @@ class ParquetReader(Reader):
 
     def read(self, file: InputFile, units: range, columns: Sequence[str]) -> Iterator[pa.RecordBatch]:
         """The rows of row groups. Raises InputError for a damaged file."""
-        with _open(file) as parquet:
+        with _open(file, self.int96_unit) as parquet:
             sizes = _row_groups(_footer(file), columns)
             samples, size = (sum(sizes[group][i] for group in units) for i in (0, 1))
             rows = max(1, min(BATCH_BYTES * samples // max(size, 1), _MAX_ROWS))
@@ -45,6 +48,15 @@ class ParquetReader(Reader):
             except (pa.ArrowException, OSError) as error:
                 raise damaged(file, "a Parquet file", error) from error
 
+    def _types(self, schema: pq.ParquetSchema) -> pa.Schema:
+        leaves = (schema.column(number) for number in range(len(schema)))
+        old = {leaf.path for leaf in leaves if leaf.physical_type == "INT96"}
+        out: pa.Schema = schema.to_arrow_schema()
+        for number, field in enumerate(out):
+            if field.name in old:
+                out = out.set(number, field.with_type(pa.timestamp(self.int96_unit)))
+        return out
+
 
 @functools.lru_cache(maxsize=2)
 def _footer(file: InputFile) -> pq.FileMetaData:
@@ -56,11 +68,12 @@ def _footer(file: InputFile) -> pq.FileMetaData:
         raise damaged(file, "a Parquet file", error) from error
 
 
-def _open(file: InputFile) -> pq.ParquetFile:
+def _open(file: InputFile, int96_unit: str) -> pq.ParquetFile:
     try:
         return pq.ParquetFile(
-            open_arrow(file, mapped=True), metadata=_footer(file), pre_buffer=file.remote, page_checksum_verification=True
-        )
+            open_arrow(file, mapped=True), metadata=_footer(file), pre_buffer=file.remote, page_checksum_verification=True,
+            coerce_int96_timestamp_unit=int96_unit,
+        )  # fmt: skip
     except (pa.ArrowException, OSError) as error:
         raise damaged(file, "a Parquet file", error) from error
 

@@ -57,7 +57,7 @@ class TableSource(Decoded):
 
     schema: Schema
     reader: Reader
-    files: tuple[InputFile, ...]
+    tables: tuple[InputFile, ...]
     asked: Asked
     first: str
     """The path of the file that the others have to be like."""
@@ -66,18 +66,23 @@ class TableSource(Decoded):
     partition_types: _Types
     sample_per_file: bool = False
 
+    @property
+    def files(self) -> tuple[InputFile, ...]:
+        """The files of rows, and those that the reader needs to understand them."""
+        return (*self.tables, *self.reader.beside())
+
     def __reduce__(self) -> tuple[object, ...]:
         """Travel without the list of files: a task names its own."""
         return type(self), (self.schema, self.reader, (), self.asked, self.first, self.types, self.partition_types)
 
     def tasks(self, task_bytes: int) -> list[Task]:
         """Files in order, packed to about `task_bytes`; a larger one is cut into its pieces."""
-        large = [file for file in self.files if file.bytes * _WHOLE > task_bytes]
+        large = [file for file in self.tables if file.bytes * _WHOLE > task_bytes]
         with ThreadPoolExecutor(_THREADS) as threads:
             pieces = dict(zip(large, threads.map(self._pieces, large), strict=True))
         out: list[Task] = []
         packed: list[InputFile] = []
-        for file in self.files:
+        for file in self.tables:
             sizes = pieces.get(file, (file.bytes,))
             if sum(sizes) > task_bytes:
                 out += [*_pack(packed, task_bytes), *_cut(file, sizes, task_bytes)]
@@ -99,7 +104,7 @@ class TableSource(Decoded):
 
     def has_rows(self) -> bool:
         """Whether any file has a piece to read; at the first that has, the others are not looked at."""
-        return any(self._pieces(file) for file in self.files)
+        return any(self._pieces(file) for file in self.tables)
 
     def _pieces(self, file: InputFile) -> tuple[int, ...]:
         sizes: Any = self.reader.units(file)
