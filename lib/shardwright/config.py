@@ -150,6 +150,14 @@ def load_config(path: Path | str, overrides: Sequence[str] = (), *, output: str 
         values = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
         raise ConfigError([f"{path}: not TOML: {error}"]) from error
+    return make_config(values, overrides, output=output, where=str(path))
+
+
+def make_config(values: dict[str, Any], overrides: Sequence[str], *, output: str | None, where: str) -> Config:
+    """The configuration of these tables and keys, with `overrides` and `output` as in `load_config`.
+
+    Raises ConfigError that lists every problem; `where` says in it what the values are.
+    """
     for override in overrides:
         _override(values, override)
     if output is not None:
@@ -159,7 +167,7 @@ def load_config(path: Path | str, overrides: Sequence[str] = (), *, output: str 
     try:
         return Config.model_validate(values)
     except ValidationError as error:
-        raise ConfigError([_problem(str(path), dict(detail)) for detail in error.errors()]) from error
+        raise ConfigError([_problem(where, dict(detail)) for detail in error.errors()]) from error
 
 
 def publish_options(overrides: Sequence[str], output: str) -> PublishOptions:

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from shardwright.sources.base import AT, BATCH_BYTES, InputFile, Reader
+from shardwright.sources.files import is_documentation
 from shardwright.sources.inputs import damaged, open_arrow
 
+_THREADS = 16
 _MAX_ROWS = 2**16
 """Rows of a batch at most: columns of few distinct values grow when they are decoded."""
 
@@ -58,14 +62,52 @@ class ParquetReader(Reader):
         return out
 
 
-@functools.lru_cache(maxsize=2)
-def _footer(file: InputFile) -> pq.FileMetaData:
-    """The footer of a file: asked for several times in a row, parsed once."""
+def declared_fields(files: Sequence[InputFile]) -> dict[str, dict[str, Any]]:
+    """What has to be declared of columns so that no value is refused: nulls where the footers say that there may be some, and
+    decimals as strings.
+
+    Reads the footer of every file that looks like Parquet. Raises InputError for a damaged one.
+    """
+    usable = [file for file in files if not is_documentation(file)]
+    with ThreadPoolExecutor(_THREADS) as threads:
+        footers = list(threads.map(read_footer, usable))
+    out: dict[str, dict[str, Any]] = {}
+    for footer in footers:
+        schema = footer.schema.to_arrow_schema()
+        for name in _with_nulls(footer):
+            out.setdefault(name, {})["nullable"] = True
+        for field in schema:
+            if pa.types.is_decimal(field.type):
+                out.setdefault(field.name, {})["dtype"] = "string"
+    return out
+
+
+def read_footer(file: InputFile) -> pq.FileMetaData:
+    """The footer of a file. Raises InputError for a damaged one."""
     try:
         with open_arrow(file, mapped=True) as source:
             return pq.read_metadata(source)
     except (pa.ArrowException, OSError) as error:
         raise damaged(file, "a Parquet file", error) from error
+
+
+def _with_nulls(footer: pq.FileMetaData) -> set[str]:
+    """The columns that may hold nulls: all of which the statistics do not say that they hold none."""
+    found = set()
+    for number in range(footer.num_row_groups):
+        group = footer.row_group(number)
+        for leaf in range(footer.num_columns):
+            column, described = group.column(leaf), footer.schema.column(leaf)
+            known = column.is_stats_set and column.statistics.has_null_count
+            if described.max_definition_level and not (known and column.statistics.null_count == 0):
+                found.add(described.path.partition(".")[0])
+    return found
+
+
+@functools.lru_cache(maxsize=2)
+def _footer(file: InputFile) -> pq.FileMetaData:
+    """The footer of a file: asked for several times in a row, parsed once."""
+    return read_footer(file)
 
 
 def _open(file: InputFile, int96_unit: str) -> pq.ParquetFile:
