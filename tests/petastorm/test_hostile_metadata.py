@@ -103,6 +103,7 @@ PIECES = {
     "a huge memo number": (op.NONE + op.remember(2**32 - 1), "memo"),
     "what nobody remembered": (op.recall(77), "LONG_BINGET of what is not there"),
     "a huge frame": (b"\x95" + struct.pack("<Q", 2**62), "frames"),
+    "an escape that is none": (b"S'\\c'\n", "damaged"),
     "a text that is cut": (b"X" + struct.pack("<I", 2**31) + b"a", "damaged"),
     "a number of a million digits": (b"L" + b"1" * 10**6 + b"L\n", "damaged"),
     "marks without end": (b"(" * 300_000, "inside each other"),

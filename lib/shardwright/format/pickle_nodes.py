@@ -65,7 +65,7 @@ def read_nodes(pickled: bytes, classes: Collection[str], constants: Collection[s
     for count in range(MAX_OPCODES):
         try:
             opcode, argument, at = next(opcodes)
-        except (ValueError, StopIteration) as error:
+        except (ValueError, StopIteration, DeprecationWarning) as error:  # a warning, of escapes in a text, may be an error
             raise UnsafeMetadataError(f"opcode {count}: expected a whole pickle, found a damaged one") from error
         if opcode.name == "STOP":
             return walk.result()

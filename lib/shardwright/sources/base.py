@@ -118,6 +118,13 @@ class Reader:
         """
         return {}
 
+    def refused(self) -> Mapping[str, str]:
+        """Columns of which no field can be made, and why ("complex64 in an array"), unless the user declares their dtype.
+
+        Asked after the first `schema`.
+        """
+        return {}
+
     def beside(self) -> Sequence[InputFile]:
         """Files without rows that say what is in the others: they are inputs too. Asked after the first `schema`."""
         return ()

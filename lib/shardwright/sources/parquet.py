@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from shardwright.errors import InputError
 from shardwright.sources.base import AT, BATCH_BYTES, InputFile, Reader
 from shardwright.sources.files import is_documentation
 from shardwright.sources.inputs import damaged, open_arrow
@@ -62,15 +63,10 @@ class ParquetReader(Reader):
         return out
 
 
-def declared_fields(files: Sequence[InputFile]) -> dict[str, dict[str, Any]]:
-    """What has to be declared of columns so that no value is refused: nulls where the footers say that there may be some, and
-    decimals as strings.
-
-    Reads the footer of every file that looks like Parquet. Raises InputError for a damaged one.
+def declared_fields(footers: Iterable[pq.FileMetaData]) -> dict[str, dict[str, Any]]:
+    """What has to be declared of the columns of files so that no value is refused: nulls where the footers say that there may
+    be some, and decimals as strings.
     """
-    usable = [file for file in files if not is_documentation(file)]
-    with ThreadPoolExecutor(_THREADS) as threads:
-        footers = list(threads.map(read_footer, usable))
     out: dict[str, dict[str, Any]] = {}
     for footer in footers:
         schema = footer.schema.to_arrow_schema()
@@ -80,6 +76,20 @@ def declared_fields(files: Sequence[InputFile]) -> dict[str, dict[str, Any]]:
             if pa.types.is_decimal(field.type):
                 out.setdefault(field.name, {})["dtype"] = "string"
     return out
+
+
+def read_footers(files: Sequence[InputFile]) -> dict[InputFile, pq.FileMetaData | InputError]:
+    """The footers of the files that are no documentation, or what is wrong with them."""
+
+    def read(file: InputFile) -> pq.FileMetaData | InputError:
+        try:
+            return read_footer(file)
+        except InputError as error:
+            return error
+
+    data = [file for file in files if not is_documentation(file)]
+    with ThreadPoolExecutor(_THREADS) as threads:
+        return dict(zip(data, threads.map(read, data), strict=True))
 
 
 def read_footer(file: InputFile) -> pq.FileMetaData:

@@ -11,7 +11,7 @@ import pyarrow as pa
 from shardwright.errors import InputError, SchemaError
 from shardwright.format.common_metadata import read_common_metadata
 from shardwright.format.layout import COMMON_METADATA
-from shardwright.format.unischema import StoredUnischema, parse_unischema
+from shardwright.format.unischema import StoredField, StoredUnischema, parse_unischema
 from shardwright.sources.base import AT, REJECT, InputFile
 from shardwright.sources.files import find_files
 from shardwright.sources.inputs import read_beside
@@ -33,19 +33,25 @@ class PetastormReader(ParquetReader):
         self._unischema: StoredUnischema | None = None
         self._metadata: tuple[InputFile, ...] = ()
         self._declared: dict[str, Mapping[str, Any]] = {}
+        self._refused: dict[str, str] = {}
 
     def schema(self, file: InputFile) -> pa.Schema:
-        """The columns that the Unischema names. Raises InputError where there is none, or not all of its fields are."""
+        """The columns that the Unischema names; as null what there is no column of. Raises InputError without a Unischema."""
         if self._unischema is None:
             found, self._unischema = _find_unischema(file)
             self._metadata = (found,)
             forms = self._forms(file)
             self._declared = {name: form.declared for name, form in forms.items()}
+            self._refused = {name: form.refused for name, form in forms.items() if form.refused}
         return pa.schema([(name, form.kind) for name, form in self._forms(file).items() if form.kind is not None])
 
     def fields(self) -> Mapping[str, Mapping[str, Any]]:
         """What the Unischema says of its fields, of those too that are hive partitions."""
         return self._declared
+
+    def refused(self) -> Mapping[str, str]:
+        """Fields that can't be held here, and those that there is nothing of."""
+        return self._refused
 
     def beside(self) -> Sequence[InputFile]:
         """The file with the Unischema."""
@@ -54,28 +60,26 @@ class PetastormReader(ParquetReader):
     def read(self, file: InputFile, units: range, columns: Sequence[str]) -> Iterator[pa.RecordBatch]:
         """The rows of row groups, cells of arrays as `numpy.save` bytes. Raises InputError for a damaged file."""
         forms = self._forms(file)
+        if absent := [name for name in columns if forms[name].kind == pa.null()]:
+            raise InputError(f"{file.path}: expected a column {absent[0]!a}, found {forms[absent[0]].refused}")
         compressed = [name for name in columns if forms[name].compressed]
         for whole in super().read(file, units, columns):
             for batch in slices(whole, compressed):
                 yield _converted(batch, {name: forms[name] for name in columns})
 
     def _forms(self, file: InputFile) -> dict[str, Form]:
-        """What becomes of each field of the Unischema; hive partitions have no column."""
         assert self._unischema is not None
-        stored = super().schema(file)
-        partitions = {folder.partition("=")[0] for folder in file.name.split("/")[:-1] if "=" in folder}
-        out = {}
-        for field in self._unischema.fields:
-            if field.name in stored.names:
-                out[field.name] = new_form(field, stored.field(field.name).type)
-            elif field.name in partitions:
-                out[field.name] = partition_form(field)
-            else:
-                raise InputError(
-                    f"{file.path}: the Unischema names a field {field.name!a}, and there is neither such a column nor a folder "
-                    f"{field.name!a}=…; name the folder of the dataset as the input, or read it as plain Parquet"
-                )
-        return out
+        columns = {column.name: column.type for column in super().schema(file)}
+        return {field.name: field_form(field, columns, file) for field in self._unischema.fields}
+
+
+def field_form(field: StoredField, columns: Mapping[str, pa.DataType], file: InputFile) -> Form:
+    """What a field of a Unischema becomes, where `file` has these columns."""
+    if field.name in columns:
+        return new_form(field, columns[field.name])
+    if field.name in {folder.partition("=")[0] for folder in file.name.split("/")[:-1] if "=" in folder}:
+        return partition_form(field)
+    return Form(declared={}, kind=pa.null(), refused=f"neither a column nor a folder {field.name!a}=…")
 
 
 def _find_unischema(file: InputFile) -> tuple[InputFile, StoredUnischema]:

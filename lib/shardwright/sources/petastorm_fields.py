@@ -15,18 +15,18 @@ CompressedImageCodec png, jpeg, webp: uint8, uint16    the picture as it came
 CompressedImageCodec of another kind                   bytes, as they came
 =====================================================  =================================================================
 
-complex numbers, timedelta64, arrays of Decimal or of Python objects can't be fields: they are refused before anything runs.
+complex numbers, timedelta64, arrays of Decimal or of Python objects can't be fields: they are refused before anything runs,
+unless they are left out, or `read.fields` declares them bytes, as which their cells are kept.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import pyarrow as pa
 
-from shardwright.errors import SchemaError
 from shardwright.format.unischema import StoredField
 from shardwright.schema import NUMBERS
 from shardwright.sources.columns import Declaration, infer, normal_type
@@ -43,7 +43,6 @@ from shardwright.sources.petastorm_values import (
 
 _DTYPES = {**{name: name for name in NUMBERS}, "bool_": "bool", "str_": "string", "bytes_": "bytes", "datetime64": "timestamp"}
 _PICTURES = ("png", "jpeg", "jpg", "webp")
-_NO_FIELD = "leave it out by read.columns, or write it anew as another type"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,10 +56,12 @@ class Form:
     """Cells grow when they are read."""
     note: str = ""
     """What is different afterwards, for people; nothing where dtype and shape are those of before."""
+    refused: str = ""
+    """Why it can't be a field."""
 
 
 def new_form(field: StoredField, column: pa.DataType) -> Form:
-    """What `field`, whose column has that Arrow type, becomes. Raises SchemaError where no field can hold it."""
+    """What `field`, whose column has that Arrow type, becomes."""
     kind = normal_type(column)
     codec = field.codec.kind if field.codec else None
     if codec == "image":
@@ -69,20 +70,13 @@ def new_form(field: StoredField, column: pa.DataType) -> Form:
         form = _array(field, kind, zipped=codec == "compressed_ndarray")
     else:
         form = _list(field, kind) if field.shape else _scalar(field, kind)
-    return _named(field, form)
+    return replace(form, declared={**form.declared, "nullable": field.nullable})
 
 
 def partition_form(field: StoredField) -> Form:
-    """What a field becomes whose values stand in the names of folders."""
+    """What a field becomes whose values stand in the names of folders: what these look like, where its dtype does not say."""
     dtype = "string" if field.dtype == "Decimal" else _DTYPES.get(field.dtype)
-    if dtype is None or field.shape:
-        raise _refused(field, "in the names of folders")
-    return _named(field, Form(declared={"dtype": dtype}, kind=None))
-
-
-def _named(field: StoredField, form: Form) -> Form:
-    declared = {**form.declared, "nullable": field.nullable}
-    return Form(declared=declared, kind=form.kind, convert=form.convert, compressed=form.compressed, note=form.note)
+    return Form(declared={**({"dtype": dtype} if dtype else {}), "nullable": field.nullable}, kind=None)
 
 
 def _scalar(field: StoredField, kind: pa.DataType) -> Form:
@@ -94,7 +88,7 @@ def _scalar(field: StoredField, kind: pa.DataType) -> Form:
     if field.dtype == "object_":
         found = {"dtype": "string"} if decimal else infer(kind)
         if isinstance(found, str):
-            raise _refused(field, f"in a column of {kind}")
+            return _refused(field, kind, f"in a column of {kind}")
         return Form(declared=found, kind=kind, note="Decimal as text" if decimal else "")
     if field.dtype == "Decimal" and (decimal or text):
         return Form(declared={"dtype": "string"}, kind=kind, note="Decimal as text")
@@ -107,7 +101,7 @@ def _scalar(field: StoredField, kind: pa.DataType) -> Form:
         "bool": number,
     }.get(dtype or "", dtype in NUMBERS and (number or decimal))
     if dtype is None or not fits:
-        raise _refused(field, f"in a column of {kind}")
+        return _refused(field, kind, f"in a column of {kind}")
     return Form(declared={"dtype": dtype}, kind=kind)
 
 
@@ -117,7 +111,7 @@ def _text_bytes(column: pa.Array) -> Converted:
 
 def _array(field: StoredField, kind: pa.DataType, *, zipped: bool) -> Form:
     if not pa.types.is_binary(kind):
-        raise _refused(field, f"in a column of {kind}")
+        return _refused(field, kind, f"in a column of {kind}")
     dtype = _DTYPES.get(field.dtype)
     shape = _shape(field)
     steps: list[Step] = [unzipped] if zipped else []
@@ -135,7 +129,7 @@ def _array(field: StoredField, kind: pa.DataType, *, zipped: bool) -> Form:
         declared, note = {"dtype": "int64", "shape": shape}, "times as microseconds since 1970"
         steps.append(microseconds)
     else:
-        raise _refused(field, "in an array")
+        return _refused(field, kind, "in an array")
     convert = CellConverter(tuple(steps), out) if steps else None
     return Form(declared=declared, kind=out, convert=convert, compressed=zipped, note=note)
 
@@ -145,18 +139,18 @@ def _list(field: StoredField, kind: pa.DataType) -> Form:
     while pa.types.is_list(leaf) or pa.types.is_fixed_size_list(leaf):
         leaf = leaf.value_type
     if leaf == kind:
-        raise _refused(field, f"of shape {field.shape} in a column of {kind}, without a codec")
+        return _refused(field, kind, f"of shape {field.shape} in a column of {kind}, without a codec")
     if pa.types.is_string(leaf) or pa.types.is_binary(leaf):
         return Form(declared={"dtype": "string"}, kind=pa.string(), convert=json_of_lists, note="list of text as JSON")
     dtype = _DTYPES.get(field.dtype)
     if dtype not in NUMBERS and dtype != "bool":
-        raise _refused(field, f"in a column of {kind}")
+        return _refused(field, kind, f"in a column of {kind}")
     return Form(declared={"dtype": dtype, "shape": _shape(field)}, kind=kind)
 
 
 def _picture(field: StoredField, kind: pa.DataType) -> Form:
     if not pa.types.is_binary(kind):
-        raise _refused(field, f"as pictures in a column of {kind}")
+        return _refused(field, kind, f"as pictures in a column of {kind}")
     assert field.codec is not None
     picture = field.codec.image_format in _PICTURES and field.dtype in ("uint8", "uint16") and len(field.shape) in (2, 3)
     if not picture:
@@ -169,5 +163,5 @@ def _shape(field: StoredField) -> tuple[int | None, ...]:
     return tuple(size or None for size in field.shape)
 
 
-def _refused(field: StoredField, what: str) -> SchemaError:
-    return SchemaError(f"field {field.name!a}: {field.dtype} {what} can't be a field here; {_NO_FIELD}")
+def _refused(field: StoredField, kind: pa.DataType, what: str) -> Form:
+    return Form(declared={}, kind=kind, refused=f"{field.dtype} {what}")

@@ -203,18 +203,21 @@ def open_tables(
         for file, other in zip(usable, others, strict=False):
             _check_same(file, asked.only(other), stored, where)
     partition_types = _partition_types(list(partitions[first]), list(partitions.values()), asked.fields)
-    schema = _schema({**found, **partition_types}, asked, where)
+    refused = reader.refused()
+    why = dict(zip(asked.names(refused), refused.values(), strict=True))
+    schema = _schema({**found, **partition_types}, asked, where, why)
     source = TableSource(schema, reader, usable, asked, where, stored, partition_types)
     if not source.has_rows():
         raise InputError(f"{where}: expected samples, found no row in {len(usable)} {expected}")
     return source
 
 
-def _schema(types: _Types, asked: Asked, where: str) -> Schema:
-    inferred = {
+def _schema(types: _Types, asked: Asked, where: str, refused: Mapping[str, str]) -> Schema:
+    inferred: dict[str, Declaration | str] = {
         name: f"{kind}; declare it float64, int64 or string" if pa.types.is_decimal(kind) else infer(kind)
         for name, kind in types.items()
     }
+    inferred |= {name: why for name, why in refused.items() if name in types}
     schema = declare(inferred, asked, where=where)
     for field in schema:
         if not fits(field, types[field.name]):

@@ -12,13 +12,13 @@ import pyarrow as pa
 from pyspark.sql.pandas.types import from_arrow_schema
 
 from shardwright.config import Config, make_config
-from shardwright.errors import ConfigError, CorruptError
+from shardwright.errors import ConfigError, CorruptError, InputError
 from shardwright.format.checksums import FieldChecksums, show_sums
 from shardwright.format.layout import KEY
 from shardwright.reader import open_dataset
 from shardwright.sources.files import find_files
 from shardwright.sources.look import find_kind
-from shardwright.sources.parquet import declared_fields
+from shardwright.sources.parquet import declared_fields, read_footers
 from shardwright.spark.messages import result_json as published_json
 from shardwright.spark.messages import result_text as published_text
 from shardwright.spark.pipeline import run, work_of
@@ -54,7 +54,11 @@ def migration(
     if columns:
         read["columns"] = _names(columns)
     if kind == "parquet":
-        declared = declared_fields(find_files(source))
+        footers = read_footers(find_files(source)).values()
+        for footer in footers:
+            if isinstance(footer, InputError):
+                raise footer
+        declared = declared_fields(footers)
         read["fields"] = {name: found for name, found in declared.items() if not columns or name in read["columns"]}
     shard: dict[str, Any] = {"count": shards, "remainder": "spread"}
     if order_by:
