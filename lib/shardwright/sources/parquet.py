@@ -16,6 +16,8 @@ from shardwright.sources.files import is_documentation
 from shardwright.sources.inputs import damaged, open_arrow
 
 _THREADS = 16
+_INT96_UNIT = "us"
+"""As what timestamps of 96 bits are read, as Spark does: nanoseconds would wrap around before the year 1678 and after 2261."""
 _MAX_ROWS = 2**16
 """Rows of a batch at most: columns of few distinct values grow when they are decoded."""
 
@@ -23,13 +25,10 @@ _MAX_ROWS = 2**16
 class ParquetReader(Reader):
     """Rows of Parquet files."""
 
-    int96_unit = "ns"
-    """As what the timestamps of old writers are read."""
-
     def schema(self, file: InputFile) -> pa.Schema:
         """What the footer says."""
         try:
-            return self._types(_footer(file).schema)
+            return _types(_footer(file).schema)
         except (pa.ArrowException, OSError) as error:
             raise damaged(file, "a Parquet file", error) from error
 
@@ -40,7 +39,7 @@ class ParquetReader(Reader):
 
     def read(self, file: InputFile, units: range, columns: Sequence[str]) -> Iterator[pa.RecordBatch]:
         """The rows of row groups. Raises InputError for a damaged file."""
-        with _open(file, self.int96_unit) as parquet:
+        with _open(file) as parquet:
             sizes = _row_groups(_footer(file), columns)
             samples, size = (sum(sizes[group][i] for group in units) for i in (0, 1))
             rows = max(1, min(BATCH_BYTES * samples // max(size, 1), _MAX_ROWS))
@@ -53,14 +52,15 @@ class ParquetReader(Reader):
             except (pa.ArrowException, OSError) as error:
                 raise damaged(file, "a Parquet file", error) from error
 
-    def _types(self, schema: pq.ParquetSchema) -> pa.Schema:
-        leaves = (schema.column(number) for number in range(len(schema)))
-        old = {leaf.path for leaf in leaves if leaf.physical_type == "INT96"}
-        out: pa.Schema = schema.to_arrow_schema()
-        for number, field in enumerate(out):
-            if field.name in old:
-                out = out.set(number, field.with_type(pa.timestamp(self.int96_unit)))
-        return out
+
+def _types(schema: pq.ParquetSchema) -> pa.Schema:
+    leaves = (schema.column(number) for number in range(len(schema)))
+    old = {leaf.path for leaf in leaves if leaf.physical_type == "INT96"}
+    out: pa.Schema = schema.to_arrow_schema()
+    for number, field in enumerate(out):
+        if field.name in old:
+            out = out.set(number, field.with_type(pa.timestamp(_INT96_UNIT)))
+    return out
 
 
 def declared_fields(footers: Iterable[pq.FileMetaData]) -> dict[str, dict[str, Any]]:
@@ -120,11 +120,11 @@ def _footer(file: InputFile) -> pq.FileMetaData:
     return read_footer(file)
 
 
-def _open(file: InputFile, int96_unit: str) -> pq.ParquetFile:
+def _open(file: InputFile) -> pq.ParquetFile:
     try:
         return pq.ParquetFile(
             open_arrow(file, mapped=True), metadata=_footer(file), pre_buffer=file.remote, page_checksum_verification=True,
-            coerce_int96_timestamp_unit=int96_unit,
+            coerce_int96_timestamp_unit=_INT96_UNIT,
         )  # fmt: skip
     except (pa.ArrowException, OSError) as error:
         raise damaged(file, "a Parquet file", error) from error

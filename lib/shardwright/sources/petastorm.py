@@ -27,8 +27,6 @@ class PetastormReader(ParquetReader):
     does not name are left out, as Petastorm leaves them out.
     """
 
-    int96_unit = "us"  # what Spark writes; nanoseconds would wrap around before 1678 and after 2261
-
     def __init__(self) -> None:
         self._unischema: StoredUnischema | None = None
         self._metadata: tuple[InputFile, ...] = ()
