@@ -151,6 +151,11 @@ def test_metadata_of_others_is_no_petastorm(capsys: pytest.CaptureFixture[str], 
     assert check(capsys, root)[1]["kind"] == "petastorm"
 
 
+def test_a_glob_of_a_petastorm_dataset_is_one(capsys: pytest.CaptureFixture[str]) -> None:
+    for path in ("*.parquet", "part-00000-*"):
+        assert check(capsys, DATA / "arrays/data" / path)[1]["kind"] == "petastorm"
+
+
 def test_mds(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     shard = {"samples": 3, "raw_data": {"basename": "shard.00000.mds", "bytes": 10}, "zip_data": None}
     (tmp_path / "index.json").write_text(json.dumps({"version": 2, "shards": [shard]}))

@@ -25,11 +25,10 @@ from shardwright.schema import Field
 from shardwright.sources import FORMATS, open_source
 from shardwright.sources.base import InputFile
 from shardwright.sources.files import find_files
-from shardwright.sources.inputs import read_input
+from shardwright.sources.inputs import read_beside, read_input
 from shardwright.sources.look import MDS_INDEX, Kind, find_kind, mds_shards
 from shardwright.sources.parquet import declared_fields, read_footers
 from shardwright.sources.petastorm import field_form
-from shardwright.storage import open_storage
 
 _SHOWN = 5
 _KINDS: dict[Kind, str] = {
@@ -103,7 +102,7 @@ def _parquet(found: Legacy, files: Sequence[InputFile], ranks: int | None) -> No
             footers[file] = footer
     found.rows = sum(footer.num_rows for footer in footers.values())
     found.row_groups = sum(footer.num_row_groups for footer in footers.values())
-    metadata = _metadata(found) if found.kind == "petastorm" else None
+    metadata = _metadata(found, files) if found.kind == "petastorm" else None
     counts = {
         file.name: [footer.row_group(i).num_rows for i in range(footer.num_row_groups)] for file, footer in footers.items()
     }
@@ -121,11 +120,11 @@ def _parquet(found: Legacy, files: Sequence[InputFile], ranks: int | None) -> No
         _source_fields(found, "parquet", {name: str(kind) for name, kind in columns.items()}, declared_fields(footers.values()))
 
 
-def _metadata(found: Legacy) -> CommonMetadata | None:
+def _metadata(found: Legacy, files: Sequence[InputFile]) -> CommonMetadata | None:
     advice = "have it written anew by `petastorm-generate-metadata.py`; without it the dataset is plain Parquet"
-    storage = open_storage(found.url)
+    path, data = next(filter(None, (read_beside(file, COMMON_METADATA) for file in files)))
     try:
-        metadata = read_common_metadata(storage.read(COMMON_METADATA), f"{storage.url}/{COMMON_METADATA}")
+        metadata = read_common_metadata(data, path)
     except (InputError, UnsafeMetadataError) as error:
         found.findings.append(Finding("problem", COMMON_METADATA, str(error), advice))
         return None

@@ -12,7 +12,7 @@ from shardwright.format.layout import COMMON_METADATA, LATEST
 from shardwright.sources.base import InputFile
 from shardwright.sources.file_names import show_names
 from shardwright.sources.files import find_files
-from shardwright.sources.inputs import open_input, read_input
+from shardwright.sources.inputs import open_input, read_beside, read_input
 from shardwright.storage import open_storage
 
 Kind = Literal["shardwright", "petastorm", "parquet", "webdataset", "mds"]
@@ -31,20 +31,18 @@ def find_kind(url: str) -> Kind:
 
     Raises InputError for what is none of these, InputNotFoundError where there is nothing.
     """
-    storage = open_storage(url)
-    names = storage.names()
-    if LATEST in names:
+    if LATEST in open_storage(url).names():
         return "shardwright"
-    if COMMON_METADATA in names and _is_petastorm(storage.read(COMMON_METADATA)):
-        return "petastorm"
     files = find_files(url)
     if any(file.name.endswith(_TARS) for file in files):
         return "webdataset"
     indexes = [file for file in files if file.name.rpartition("/")[2] == MDS_INDEX]
     if indexes and mds_shards(read_input(indexes[0])) is not None:
         return "mds"
-    if any(_is_parquet(file) for file in files[:_LOOKED_AT]):
-        return "parquet"
+    for file in files[:_LOOKED_AT]:
+        if _is_parquet(file):
+            metadata = read_beside(file, COMMON_METADATA)
+            return "petastorm" if metadata and _is_petastorm(metadata[1]) else "parquet"
     raise InputError(f"{url}: expected {_KNOWN}; found {show_names([file.name for file in files])}; say --format")
 
 
