@@ -124,6 +124,18 @@ def test_splits_of_a_field(tmp_path: Path) -> None:
     assert len(migrated.published.manifest.content.splits) > 1
 
 
+def test_repeated_samples_and_classes_cut_exactly(tmp_path: Path) -> None:
+    table = pa.table({"label": [0, 1] * 10, "text": [f"twice {row // 4}" for row in range(20)]})
+    (tmp_path / "in").mkdir()
+    pq.write_table(table, tmp_path / "in/p.parquet", row_group_size=3)
+    migrated = run(
+        tmp_path / "in", tmp_path / "out", split="train=0.8,test=0.2", settings=["split.stratify=label", "read.task_bytes=1"]
+    )
+    splits = migrated.published.manifest.content.splits
+    assert {name: split.samples for name, split in splits.items()} == {"train": 16, "test": 4}
+    assert set(migrated.checksums) == {"label", "text"}
+
+
 def test_the_same_again_is_compared_again(tmp_path: Path) -> None:
     first = run(DATA / "scalars/data", tmp_path / "out")
     again = run(DATA / "scalars/data", tmp_path / "out")
