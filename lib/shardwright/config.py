@@ -153,12 +153,10 @@ def load_config(path: Path | str, overrides: Sequence[str] = (), *, output: str 
     return make_config(values, overrides, output=output, where=str(path))
 
 
-def make_config(
-    values: dict[str, Any], overrides: Sequence[str] = (), *, output: str | None = None, where: str = "configuration"
-) -> Config:
-    """The configuration that `values` say, as `load_config` makes it of a file; messages call it `where`.
+def make_config(values: dict[str, Any], overrides: Sequence[str], *, output: str | None, where: str) -> Config:
+    """The configuration of these tables and keys, with `overrides` and `output` as in `load_config`.
 
-    Raises ConfigError.
+    Raises ConfigError that lists every problem; `where` says in it what the values are.
     """
     for override in overrides:
         _override(values, override)

@@ -18,8 +18,8 @@
     ├── LockedError                (RuntimeError)         another publish holds the dataset
     ├── CorruptError               (ValueError)           published bytes that are not what was published
     │   └── DecodeError                                   a value that can't be decoded
-    ├── UnsafeMetadataError        (ValueError)           a pickle that is no Unischema, or a hostile one; it is never run
     ├── FormatVersionError         (ValueError)           written by a newer shardwright
+    ├── UnsafeMetadataError        (ValueError)           metadata of others that would run code, or lead astray
     ├── StateError                 (ValueError)           a loader state that belongs to something else
     ├── WorldError                 (ValueError)           ranks, nodes and shards that don't fit together
     ├── WorkerDiedError            (RuntimeError)         a worker's process that is gone
@@ -99,12 +99,12 @@ class DecodeError(CorruptError):
     """A value can't be decoded."""
 
 
-class UnsafeMetadataError(ShardwrightError, ValueError):
-    """Pickled metadata with a name or an opcode that no Unischema has. It was not run."""
-
-
 class FormatVersionError(ShardwrightError, ValueError):
     """Written by a newer shardwright than this one."""
+
+
+class UnsafeMetadataError(ShardwrightError, ValueError):
+    """Metadata that somebody else wrote is not what it may be: a pickle that names what would run, a path that leads out."""
 
 
 class StateError(ShardwrightError, ValueError):

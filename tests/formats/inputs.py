@@ -26,6 +26,7 @@ from pyspark.sql import SparkSession
 
 from shardwright.format import mds
 from shardwright.format.tfrecord import example_type, frame
+from tests.petastorm.written import NDARRAY, npy, unischema, unischema_field, write_dataset
 from tests.spark.mnist import write_idx
 
 ROWS = 125  # of fewer, one bad line makes a text file no text at all
@@ -66,6 +67,13 @@ def columns(rows: Sequence[int]) -> dict[str, list[Any]]:
 
 def write_parquet(path: Path, rows: Sequence[int]) -> None:
     pq.write_table(pa.table(columns(rows)), path, row_group_size=40)
+
+
+def write_petastorm(path: Path, rows: Sequence[int]) -> None:
+    """The number in a column of a wider type, the value as an array of shape ()."""
+    table = pa.table({"number": pa.array(rows, pa.int64()), "value": [npy(value) for value in columns(rows)["value"]]})
+    fields = [unischema_field("number", "int32"), unischema_field("value", "float64", NDARRAY)]
+    write_dataset(path.parent, unischema(*fields), {path.name: table}, row_group_size=40)
 
 
 def write_orc(path: Path, rows: Sequence[int]) -> None:
@@ -227,6 +235,7 @@ FORMATS = (
     Format(name="npz", read={"format": "npz"}, write=write_npz, sample=number, reason=NAN, suffix=".npz"),
     Format(name="orc", read={"format": "orc"}, write=write_orc, sample=number, reason=NAN),
     Format(name="parquet", read={"format": "parquet"}, write=write_parquet, sample=number, reason=NAN),
+    Format(name="petastorm", read={"format": "petastorm"}, write=write_petastorm, sample=number, reason=NAN),
     Format(
         name="sequencefile", read={"format": "sequencefile"}, write=write_sequencefile, reason="value: no Text",
         sample=lambda row: {"key": row, "value": f"row {row}"},

@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime
 import json
 from collections.abc import Mapping
+from decimal import Decimal
 from typing import Any
 
 import numpy as np
@@ -36,6 +37,8 @@ def _cell(value: Any, member: str, members: dict[str, np.ndarray]) -> dict[str, 
     if isinstance(value, bytes):  # also numpy.bytes_, which as an array would lose zeros at its end
         members[member] = np.frombuffer(bytes(value), np.uint8)
         return {"bytes": member}
+    if isinstance(value, Decimal):
+        return {"decimal": str(value)}
     if isinstance(value, datetime.datetime):  # also pandas.Timestamp and NaT
         value = np.datetime64(value.isoformat())
     if not isinstance(value, np.ndarray | np.generic) or value.dtype.hasobject:
@@ -49,4 +52,6 @@ def _value(cell: dict[str, Any], members: Mapping[str, np.ndarray]) -> Any:
         return cell["json"]
     if "bytes" in cell:
         return members[cell["bytes"]].tobytes()
+    if "decimal" in cell:
+        return Decimal(cell["decimal"])
     return members[cell["array"]][()]

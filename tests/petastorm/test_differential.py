@@ -36,7 +36,7 @@ def cases() -> list[Any]:
 
 @pytest.mark.parametrize("dataset, reading", cases())
 def test_the_same(stock: dict[str, Any], dataset: str, reading: Reading) -> None:
-    ours = json.loads(json.dumps(reading(OURS, f"file://{DATA / dataset}")))
+    ours = json.loads(json.dumps(reading(OURS, f"file://{DATA / dataset / 'data'}")))
     theirs = stock[f"{dataset}/{reading.__name__}"]
     assert "failed" not in theirs, theirs["failed"]
     assert len(ours) == len(theirs)

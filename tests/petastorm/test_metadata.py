@@ -15,12 +15,14 @@ import pyarrow.parquet as pq
 import pytest
 
 from shardwright.errors import SchemaError
+from shardwright.format.common_metadata import ROW_GROUPS_KEY, UNISCHEMA_KEY
 from shardwright.format.petastorm import common_metadata, unischema_of
-from shardwright.format.unischema import ROW_GROUPS_KEY, UNISCHEMA_KEY, parse_unischema
+from shardwright.format.unischema import parse_unischema
 from shardwright.format.unischema_pickle import dump_unischema
 from shardwright.schema import NUMBERS, Field, Schema
 from tests.petastorm.conftest import Oracle
 from tests.petastorm.every_kind import PER_SHARD, ROW_GROUP, ROWS, SHARDS, Case, arrow_schema, cases, schema, write_shard
+from tests.petastorm.stored import our_pickle
 
 Kind = Literal["reader", "batch"]
 KINDS: tuple[Kind, ...] = ("reader", "batch")
@@ -34,10 +36,6 @@ GLOBALS = {
     *(f"numpy {name}" for name in NUMPY_TYPES),
     *(f"pyspark.sql.types {name}Type" for name in SPARK_TYPES.split()),
 }
-
-
-def pickled(fields: Schema, name: str) -> bytes:
-    return dump_unischema(unischema_of(fields, name))
 
 
 @pytest.fixture(scope="module")
@@ -99,7 +97,7 @@ def test_a_field_that_lies_about_its_cells_fails(every: list[Case], petastorm_or
 
 def test_golden_pickle() -> None:
     fields = (Field(name="label", dtype="uint8"), Field(name="image", dtype="uint8", shape=(28, None), nullable=True))
-    assert pickled(Schema(fields=fields), "Digits") == (
+    assert our_pickle(Schema(fields=fields), "Digits") == (
         b"\x80\x02cpetastorm.unischema\nUnischema\n)\x81}("
         b"X\x05\x00\x00\x00_nameX\x06\x00\x00\x00Digits"
         b"X\x07\x00\x00\x00_fieldsccollections\nOrderedDict\n)R("
@@ -113,12 +111,12 @@ def test_golden_pickle() -> None:
 
 
 def test_golden_pickle_of_every_kind(every: list[Case]) -> None:
-    digest = hashlib.sha256(pickled(schema(every), "EveryKind")).hexdigest()
+    digest = hashlib.sha256(our_pickle(schema(every), "EveryKind")).hexdigest()
     assert digest == "6eb5d7597f026bb76e6edf6ac81bdec570efa7df76d2f079f71a795f724e5b80"
 
 
 def test_pickle_is_well_formed_and_names_nothing_else(every: list[Case]) -> None:
-    data = pickled(schema(every), "EveryKind")
+    data = our_pickle(schema(every), "EveryKind")
     pickletools.dis(data, out=io.StringIO())  # raises on a stack that does not add up
     opcodes = [(opcode.name, argument) for opcode, argument, _ in pickletools.genops(data)]
     assert {argument for name, argument in opcodes if name == "GLOBAL"} == GLOBALS
@@ -134,7 +132,7 @@ def test_footer_holds_both_keys_and_no_rows(every: list[Case]) -> None:
     footer = pq.read_metadata(io.BytesIO(data))
     assert footer.num_rows == footer.num_row_groups == 0
     assert set(footer.metadata) == {UNISCHEMA_KEY.encode(), ROW_GROUPS_KEY.encode()}
-    assert footer.metadata[UNISCHEMA_KEY.encode()] == pickled(schema(every), "Shardwright")
+    assert footer.metadata[UNISCHEMA_KEY.encode()] == our_pickle(schema(every), "Shardwright")
     assert list(json.loads(footer.metadata[ROW_GROUPS_KEY.encode()]).items()) == sorted(row_groups.items())
     assert footer.schema.to_arrow_schema().names == arrow_schema(every).names
 
@@ -158,7 +156,7 @@ def test_refuses_what_stock_fails_on(every: list[Case]) -> None:
     with pytest.raises(SchemaError, match="without a column in the part files: id"):
         common_metadata(schema(every), pa.schema(list(arrow_schema(every))[1:]), {"part-00000.parquet": 1})
     with pytest.raises(SchemaError, match="identifier"):
-        pickled(schema(every), "not a name")
+        our_pickle(schema(every), "not a name")
 
 
 def _compare(rows: list[dict[str, Any]], every: list[Case], kind: Kind, first: int) -> None:

@@ -22,10 +22,10 @@ from shardwright.petastorm.reading import Reader
 from tests.petastorm.conftest import GROUPS
 
 DATA = Path(__file__).with_name("data")
-HELLO = f"file://{DATA / 'hello_world'}"
-SCALARS = f"file://{DATA / 'scalars'}"
-PLAIN = f"file://{DATA / 'plain'}"
-PARTITIONED = f"file://{DATA / 'partitioned'}"
+HELLO = f"file://{DATA / 'hello_world' / 'data'}"
+SCALARS = f"file://{DATA / 'scalars' / 'data'}"
+PLAIN = f"file://{DATA / 'plain' / 'data'}"
+PARTITIONED = f"file://{DATA / 'partitioned' / 'data'}"
 ROWS = 41
 
 

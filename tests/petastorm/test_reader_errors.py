@@ -12,7 +12,16 @@ import pyarrow.fs
 import pyarrow.parquet as pq
 import pytest
 
-from shardwright.errors import ConfigError, CorruptError, DatasetNotFoundError, InputError, StateError, StorageError
+from shardwright.errors import (
+    ConfigError,
+    DatasetNotFoundError,
+    InputError,
+    StateError,
+    StorageError,
+    UnsafeMetadataError,
+)
+from shardwright.format import pickle_opcodes as op
+from shardwright.format.common_metadata import UNISCHEMA_KEY
 from shardwright.petastorm import NoDataAvailableError, TransformSpec, make_batch_reader, make_reader
 from shardwright.petastorm.errors import DecodeFieldError, PetastormMetadataError
 from shardwright.petastorm.ngram import NGram
@@ -21,8 +30,8 @@ from shardwright.petastorm.selectors import SingleIndexSelector
 from shardwright.petastorm.unischema import UnischemaField
 
 DATA = Path(__file__).with_name("data")
-HELLO = f"file://{DATA / 'hello_world'}"
-PLAIN = f"file://{DATA / 'plain'}"
+HELLO = f"file://{DATA / 'hello_world' / 'data'}"
+PLAIN = f"file://{DATA / 'plain' / 'data'}"
 
 
 def test_a_state_of_something_else_is_refused(uneven: Path) -> None:
@@ -155,8 +164,25 @@ def test_the_other_reader_is_named(uneven: Path) -> None:
 def test_damaged_metadata(uneven: Path, tmp_path: Path) -> None:
     folder = copied(uneven, tmp_path / "bad")
     (folder / "_common_metadata").write_bytes(b"PAR1")
-    with pytest.raises(CorruptError, match="_common_metadata"):
+    with pytest.raises(InputError, match="_common_metadata"):
         make_reader(str(folder))
+
+
+def test_a_hostile_schema_is_not_run(uneven: Path, tmp_path: Path) -> None:
+    """What stock Petastorm runs when it opens such a dataset is named, and nothing happens."""
+    trace = tmp_path / "trace"
+    hostile = op.program(
+        op.named("builtins", "eval") + op.sequence([op.text(f"open({str(trace)!r}, 'w').write('ran')")]) + b"R"
+    )
+    folder = copied(uneven, tmp_path / "data")
+    footer = pq.read_metadata(folder / "_common_metadata")
+    pq.write_metadata(
+        footer.schema.to_arrow_schema().with_metadata({**footer.metadata, UNISCHEMA_KEY.encode(): hostile}),
+        folder / "_common_metadata",
+    )
+    with pytest.raises(UnsafeMetadataError, match=r"builtins\.eval"):
+        make_reader(folder.as_uri())
+    assert not trace.exists()
 
 
 def test_a_value_that_can_not_be_decoded(uneven: Path, tmp_path: Path) -> None:

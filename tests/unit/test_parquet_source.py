@@ -40,6 +40,13 @@ def npy(array: np.ndarray) -> bytes:
     return buffer.getvalue()
 
 
+def test_times_of_96_bits_are_those_that_were_written(tmp_path: Path) -> None:
+    days = [np.datetime64(day, "us").item() for day in ("0001-01-01", "2024-02-29T12:00:00.000007", "9999-12-31")]
+    table = {"t": pa.array(days, pa.timestamp("us")), "list": pa.array([[1]] * 3)}
+    write(tmp_path / "x.parquet", table, use_deprecated_int96_timestamps=True)
+    assert read(open_source("parquet", tmp_path))["t"].to_pylist() == days
+
+
 def test_fields_are_inferred_from_the_columns(tmp_path: Path) -> None:
     day = np.datetime64("2024-02-29T12:00:00.000007").item()
     write(

@@ -28,7 +28,7 @@ app = typer.Typer(
     name="shardwright", help="Look at published datasets, and check them.", no_args_is_help=True, add_completion=False,
     pretty_exceptions_enable=False, rich_markup_mode=None,
 )  # fmt: skip
-for verb in (inspect, head, verify, diff, bench, check, plan, expire, doctor):
+for verb in (inspect, head, verify, diff, bench, plan, expire, check, doctor):
     app.command()(verb)
 
 

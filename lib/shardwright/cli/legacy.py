@@ -1,173 +1,250 @@
-"""What a dataset of another system is, what is wrong with it, and what migration would make of it."""
+"""What `check` finds out about a dataset of another system: what it is, whether it is sound, and what its fields become here.
+
+Metadata and footers are read, no row. Nothing that was pickled is run.
+"""
 
 from __future__ import annotations
 
-import warnings
-from collections.abc import Iterator, Sequence
+import shlex
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
 
 from shardwright.cli.output import Finding
-from shardwright.errors import ConfigError, CorruptError, InputError, SchemaError, ShardwrightError, UnsafeMetadataError
-from shardwright.format.unischema import CommonMetadata, StoredField, read_common_metadata
-from shardwright.petastorm.files import Files, open_files
-from shardwright.petastorm.store import COMMON_METADATA, Store, data_files
+from shardwright.cli.row_groups import row_group_findings
+from shardwright.codecs.npy import show_shape
+from shardwright.errors import InputError, ShardwrightError, UnsafeMetadataError
+from shardwright.format.common_metadata import ROW_GROUPS_KEY, UNISCHEMA_KEY, CommonMetadata, read_common_metadata
+from shardwright.format.layout import COMMON_METADATA
+from shardwright.format.unischema import StoredField, StoredUnischema, parse_unischema
 from shardwright.schema import Field
-from shardwright.sources import open_source
-from shardwright.sources.detect import Kind, detect
+from shardwright.sources import FORMATS, open_source
+from shardwright.sources.base import InputFile
+from shardwright.sources.files import find_files
+from shardwright.sources.inputs import read_beside, read_input
+from shardwright.sources.look import MDS_INDEX, Kind, find_kind, mds_shards
+from shardwright.sources.parquet import declared_fields, read_footers
+from shardwright.sources.petastorm import field_form
 
-_SHOWN = 3
+_SHOWN = 5
+_KINDS: dict[Kind, str] = {
+    "petastorm": "a Petastorm dataset",
+    "parquet": "plain Parquet",
+    "webdataset": "WebDataset tar files",
+    "mds": "MosaicML MDS shards",
+    "shardwright": "a dataset of shardwright",
+}
+
+
+@dataclass(frozen=True)
+class NewField:
+    """A field: what it is there, and what it becomes; no `after` where it can't be one."""
+
+    name: str
+    before: str
+    after: str
+    note: str = ""
 
 
 @dataclass
-class Diagnosis:
-    """Of the dataset at `url`; `findings` holds what is wrong and what is not."""
+class Legacy:
+    """A dataset of another system."""
 
     url: str
     kind: Kind
-    about: str
-    """In words: what it is, of what size."""
+    files: int = 0
+    bytes: int = 0
+    rows: int | None = None
+    row_groups: int | None = None
     findings: list[Finding] = field(default_factory=list)
-    fields: list[tuple[str, str, str]] = field(default_factory=list)
-    """Name, what it is, and what it becomes."""
+    fields: list[NewField] = field(default_factory=list)
+    options: list[str] = field(default_factory=list)
+    """What `jobs/migrate.py` has to be told of it."""
+
+    @property
+    def described(self) -> str:
+        """What it is, in words."""
+        return _KINDS[self.kind]
 
     @property
     def healthy(self) -> bool:
-        """Whether nothing is wrong."""
-        return all(one.level != "problem" for one in self.findings)
-
-    @property
-    def command(self) -> str:
-        """What migrates it."""
-        return f"./spark-submit.sh jobs/migrate.py {self.url} --output NEW --shards NODES"
+        """Whether nothing is wrong with it."""
+        return all(finding.level != "problem" for finding in self.findings)
 
 
-def diagnose(url: str, ranks: int) -> Diagnosis:
-    """Look at all metadata and footers, at no data; `ranks` is how many trainers would share it.
+def examine(url: str, *, ranks: int | None = None) -> Legacy:
+    """Look at the dataset at `url`; `ranks` says how many are to read its row groups.
 
-    Raises InputError for what is no dataset, StorageError where it can't be read.
+    Raises InputError for what is none, StorageError where it can't be looked at.
     """
-    files = open_files(url.rstrip("/"))
-    names = sorted(files.listing())
-    if COMMON_METADATA in names:
-        return _petastorm(url, files, names, ranks)
-    kind = detect(url)
-    if kind == "shardwright":
-        return Diagnosis(url, kind, "a dataset of shardwright: `shardwright verify` checks it")
-    if kind == "parquet":
-        found = Diagnosis(url, kind, "")
-        store = Store(files=files, names=tuple(data_files(names)), hive=True, common=None)
-        _look_at_row_groups(found, store, ranks, "Parquet files")
-        _migrated_fields(found, ())
+    found = Legacy(url, find_kind(url))
+    if found.kind == "shardwright":
         return found
-    found = Diagnosis(url, kind, f"{'WebDataset tars' if kind == 'webdataset' else 'MDS of MosaicML'}, {len(names):,} files")
-    _migrated_fields(found, ())
+    files = find_files(url)
+    found.files, found.bytes = len(files), sum(file.bytes for file in files)
+    if found.kind in ("petastorm", "parquet"):
+        _parquet(found, files, ranks)
+    else:
+        _other(found, files)
     return found
 
 
-def _petastorm(url: str, files: Files, names: Sequence[str], ranks: int) -> Diagnosis:
-    found = Diagnosis(url, "petastorm", "a dataset of Petastorm")
+def _parquet(found: Legacy, files: Sequence[InputFile], ranks: int | None) -> None:
+    footers: dict[InputFile, pq.FileMetaData] = {}
+    for file, footer in read_footers(files).items():
+        if isinstance(footer, InputError):
+            found.findings.append(Finding("problem", file.name, str(footer), "restore the file, or remove it"))
+        else:
+            footers[file] = footer
+    found.rows = sum(footer.num_rows for footer in footers.values())
+    found.row_groups = sum(footer.num_row_groups for footer in footers.values())
+    metadata = _metadata(found, files) if found.kind == "petastorm" else None
+    counts = {
+        file.name: [footer.row_group(i).num_rows for i in range(footer.num_row_groups)] for file, footer in footers.items()
+    }
+    found.findings += row_group_findings(counts, metadata.row_groups if metadata else None, ranks)
+    if not footers:
+        return
+    first = next((file for file in footers if footers[file].num_rows), next(iter(footers)))
+    columns = {column.name: column.type for column in footers[first].schema.to_arrow_schema()}
+    found.findings += _other_columns(first, footers)
+    unischema = _unischema(found, metadata) if metadata else None
+    if unischema:
+        _petastorm_fields(found, unischema, columns, first)
+    else:
+        found.options += ["--format parquet"] if found.kind == "petastorm" else []
+        _source_fields(found, "parquet", {name: str(kind) for name, kind in columns.items()}, declared_fields(footers.values()))
+
+
+def _metadata(found: Legacy, files: Sequence[InputFile]) -> CommonMetadata | None:
+    advice = "have it written anew by `petastorm-generate-metadata.py`; without it the dataset is plain Parquet"
+    path, data = next(filter(None, (read_beside(file, COMMON_METADATA) for file in files)))
     try:
-        common = read_common_metadata(files.read(COMMON_METADATA))
-    except UnsafeMetadataError as error:
-        told = f"a pickle that is no schema: {_first_sentence(error)}"
-        advice = "do not open it with stock Petastorm, which runs it; ask who wrote it"
+        metadata = read_common_metadata(data, path)
+    except (InputError, UnsafeMetadataError) as error:
+        found.findings.append(Finding("problem", COMMON_METADATA, str(error), advice))
+        return None
+    if metadata.unischema is None:
+        found.findings.append(
+            Finding(
+                "warning", COMMON_METADATA, f"no key {UNISCHEMA_KEY}: stock Petastorm reads plain columns", "migrate as Parquet"
+            )
+        )
+    if metadata.row_groups is None:
+        told = f"no key {ROW_GROUPS_KEY}: stock Petastorm refuses the dataset"
         found.findings.append(Finding("problem", COMMON_METADATA, told, advice))
-        return found
-    except CorruptError as error:
-        found.findings.append(Finding("problem", COMMON_METADATA, str(error), "write it anew: materialize_dataset"))
-        return found
-    if common.unischema is None:
-        found.kind, found.about = "parquet", "Parquet files with a _common_metadata that has no Unischema"
-        advice = "stock make_reader fails on it; take the file away, or write it anew by materialize_dataset"
-        found.findings.append(Finding("problem", COMMON_METADATA, "lacks the schema", advice))
-    store = Store(files=files, names=tuple(sorted(data_files(names, common.row_groups))), hive=True, common=None)
-    found.findings += _of_files(common, store)
-    what = f"Petastorm, schema {common.unischema.name!r}" if common.unischema else found.about
-    _look_at_row_groups(found, store, ranks, what)
-    _migrated_fields(found, common.unischema.fields if common.unischema else ())
-    return found
+    return metadata
 
 
-def _of_files(common: CommonMetadata, store: Store) -> Iterator[Finding]:
-    """Whether the metadata knows the files that are there, and only those."""
-    known = common.row_groups
-    if known is None:
-        advice = "stock Petastorm fails on it; migrate it"
-        yield Finding("problem", COMMON_METADATA, "lacks the row groups of the files", advice)
-        return
-    unknown, gone = sorted(set(store.names) - set(known)), sorted(set(known) - set(store.names))
-    if unknown:
-        advice = "stock Petastorm fails on them; they were written after the metadata: materialize_dataset writes it anew"
-        yield Finding("problem", "files", f"{_some(unknown)} not in {COMMON_METADATA}", advice)
-    if gone:
-        advice = "bring them back, or accept that they are lost"
-        yield Finding("problem", "files", f"{_some(gone)} in {COMMON_METADATA} but not there", advice)
-    if not (unknown or gone):
-        yield Finding("ok", "files", f"{len(known):,}, all in {COMMON_METADATA}")
-
-
-def _look_at_row_groups(found: Diagnosis, store: Store, ranks: int, what: str) -> None:
+def _unischema(found: Legacy, metadata: CommonMetadata) -> StoredUnischema | None:
+    if metadata.unischema is None:
+        return None
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            rows = store.rows_of(store.pieces)
-    except InputError as error:
-        found.findings.append(Finding("problem", "files", str(error), "copy the file again from where it came"))
-        return
-    found.about = f"{what}: {len(store.names):,} files, {len(rows):,} row groups, {sum(rows):,} rows"
-    if empty := rows.count(0):
-        advice = "stock make_reader divides by zero there; migration leaves them out"
-        found.findings.append(Finding("problem", "row groups", f"{empty:,} without a row", advice))
-    found.findings.append(_of_shards(rows, ranks))
+        unischema = parse_unischema(metadata.unischema)
+    except UnsafeMetadataError as error:
+        found.findings.append(Finding("problem", COMMON_METADATA, str(error)))
+        return None
+    found.findings.append(Finding("ok", COMMON_METADATA, f"Unischema {unischema.name!a} of {len(unischema.fields)} fields"))
+    return unischema
 
 
-def _of_shards(rows: Sequence[int], ranks: int) -> Finding:
-    """How even a dataset is as stock Petastorm shards it: row group i goes to rank i mod `ranks`."""
-    about = f"{ranks} ranks"
-    if len(rows) < ranks:
-        advice = "stock Petastorm refuses so many shards; migrate it, or read with shard_policy='samples'"
-        return Finding("problem", about, f"only {len(rows):,} row groups", advice)
-    shares = [sum(rows[rank::ranks]) for rank in range(ranks)]
-    if min(shares) == max(shares):
-        return Finding("ok", about, f"{shares[0]:,} rows each")
-    advice = (
-        "ranks with fewer rows leave the others waiting at an epoch's end; migrate it, or read it with shard_policy='samples'"
-    )
-    told = f"from {min(shares):,} to {max(shares):,} rows, as row groups are dealt out"
-    return Finding("problem", about, told, advice)
+def _other_columns(first: InputFile, footers: dict[InputFile, pq.FileMetaData]) -> Iterator[Finding]:
+    schema = footers[first].schema.to_arrow_schema()
+    kinds = {column.name: column.type for column in schema}
+    differ = [
+        file.name
+        for file, footer in footers.items()
+        if {column.name: column.type for column in footer.schema.to_arrow_schema()} != kinds
+    ]
+    if differ:
+        yield Finding(
+            "problem", f"{len(differ)} files", f"other columns or types than {first.name}: {_some(differ)}",
+            "declare one dtype for both by --set read.fields.NAME.dtype=…, or write them anew",
+        )  # fmt: skip
 
 
-def _migrated_fields(found: Diagnosis, stored: Sequence[StoredField]) -> None:
+def _petastorm_fields(found: Legacy, unischema: StoredUnischema, columns: dict[str, pa.DataType], first: InputFile) -> None:
+    for stored in unischema.fields:
+        form = field_form(stored, columns, first)
+        after = "" if form.refused else _declared(form.declared)
+        found.fields.append(NewField(stored.name, _stored(stored), after, form.note))
+        if form.refused:
+            found.findings.append(
+                Finding("problem", f"field {stored.name!a}", f"can't be one here: {form.refused}", "leave it out")
+            )
+    good = [new.name for new in found.fields if new.after]
+    found.options += [f"--columns {shlex.quote(','.join(good))}"] if len(good) < len(found.fields) else []
+    named = {stored.name for stored in unischema.fields}
+    if unnamed := [name for name in columns if name not in named]:
+        found.findings.append(
+            Finding(
+                "warning", f"{len(unnamed)} columns", f"not in the Unischema, so left out: {_some(unnamed)}", "--format parquet"
+            )
+        )
     try:
-        schema = open_source(found.kind, found.url).schema
-    except (SchemaError, ConfigError, InputError) as error:
-        found.findings.append(Finding("problem", "migration", str(error)))
-        return
+        open_source("petastorm", found.url, columns=good)
     except ShardwrightError as error:
         found.findings.append(Finding("problem", "fields", str(error)))
-        return
-    was = {one.name: _described(one) for one in stored}
-    found.fields = [(one.name, was.get(one.name, ""), _form(one)) for one in schema]
 
 
-def _described(one: StoredField) -> str:
-    codec = one.codec
-    how = ""
-    if codec is not None:
-        how = f"{codec.image_format} picture" if codec.kind == "image" else codec.spark_type or codec.kind
-    words = [one.dtype, str(one.shape) if one.shape else "", how, "nullable" if one.nullable else ""]
-    return " ".join(filter(None, words))
+def _source_fields(found: Legacy, kind: str, before: dict[str, str], declared: dict[str, dict[str, object]]) -> None:
+    try:
+        schema = open_source(kind, found.url, fields=declared).schema
+    except ShardwrightError as error:
+        found.findings.append(Finding("problem", "fields", str(error)))
+    else:
+        found.fields += [NewField(new.name, before.get(new.name, ""), _here(new)) for new in schema]
 
 
-def _form(one: Field) -> str:
-    kind = "picture, " if one.is_image else ""
-    return f"{kind}{one.dtype}{f' {one.shape}' if one.shape else ''}{' nullable' if one.nullable else ''}"
+def _other(found: Legacy, files: Sequence[InputFile]) -> None:
+    if found.kind == "mds":
+        _mds(found, files)
+    for file in files:
+        if not file.bytes:
+            found.findings.append(Finding("problem", file.name, "an empty file", "remove it, or write it anew"))
+    if found.kind in FORMATS:
+        _source_fields(found, found.kind, {}, {})
+
+
+def _mds(found: Legacy, files: Sequence[InputFile]) -> None:
+    """The shards that the indexes list, and whether their files are there."""
+    sizes = {file.name: file.bytes for file in files}
+    found.rows = 0
+    for file in files:
+        folder, _, name = file.name.rpartition("/")
+        shards = mds_shards(read_input(file)) if name == MDS_INDEX else None
+        for shard in shards or ():
+            samples = shard.get("samples")
+            found.rows += samples if isinstance(samples, int) else 0
+            stored = [entry for key in ("raw_data", "zip_data") if isinstance(entry := shard.get(key), dict)]
+            if not any(sizes.get(f"{folder}/{entry.get('basename')}".lstrip("/")) == entry.get("bytes") for entry in stored):
+                names = ", ".join(str(entry.get("basename"))[:80] for entry in stored)
+                found.findings.append(
+                    Finding("problem", file.name, f"lists {names}, which is not there in that size", "copy it again")
+                )
+
+
+def _stored(field: StoredField) -> str:
+    codec = field.codec
+    how = "no codec" if codec is None else codec.spark_type or codec.image_format or codec.kind
+    shape = f" {show_shape(field.shape)}" if field.shape else ""
+    return f"{field.dtype}{shape} ({how}{', nullable' if field.nullable else ''})"
+
+
+def _declared(declared: Mapping[str, Any]) -> str:
+    if "dtype" not in declared:
+        return "what the names of folders look like"
+    return _here(Field.model_validate({**declared, "name": "x"}))
+
+
+def _here(field: Field) -> str:
+    shape = f" {show_shape(field.shape)}" if field.shape else ""
+    return f"{'picture of ' if field.is_image else ''}{field.dtype}{shape}{' or null' if field.nullable else ''}"
 
 
 def _some(names: Sequence[str]) -> str:
-    more = f" and {len(names) - _SHOWN:,} more" if len(names) > _SHOWN else ""
-    return f"{len(names):,} ({', '.join(names[:_SHOWN])}{more})"
-
-
-def _first_sentence(error: Exception) -> str:
-    return str(error).removeprefix("the pickled metadata has ").split(": ")[0]
+    more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
+    return ", ".join(f"{name[:80]!a}" for name in names[:_SHOWN]) + more

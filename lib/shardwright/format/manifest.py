@@ -212,6 +212,8 @@ class Lineage(_Model):
     pipeline_version: int
     carried: tuple[FileDigest, ...] = ()
     """Samples that wait for a later version: files in the version's directory."""
+    checksums: dict[str, str] = {}
+    """Of each field of a migrated dataset, as it was read: what `format.checksums` makes of all published samples."""
 
 
 class Provenance(_Model):

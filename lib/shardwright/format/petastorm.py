@@ -31,7 +31,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from shardwright.errors import SchemaError
-from shardwright.format.unischema import ROW_GROUPS_KEY, UNISCHEMA_KEY, StoredCodec, StoredField, StoredUnischema
+from shardwright.format.common_metadata import ROW_GROUPS_KEY, UNISCHEMA_KEY
+from shardwright.format.unischema import StoredCodec, StoredField, StoredUnischema
 from shardwright.format.unischema_pickle import dump_unischema
 from shardwright.schema import Field, Schema
 
@@ -60,7 +61,7 @@ _SPARK_TYPES = {
 
 def unischema_of(schema: Schema, name: str) -> StoredUnischema:
     """What stock Petastorm is told of `schema`, under the name `name`."""
-    return StoredUnischema(name, tuple(_stored(field) for field in schema))
+    return StoredUnischema(name=name, fields=tuple(_stored(field) for field in schema))
 
 
 def stock_petastorm_form(field: Field) -> str | None:
@@ -114,7 +115,9 @@ def _check_row_groups(row_groups: Mapping[str, int]) -> None:
 
 
 def _stored(field: Field) -> StoredField:
-    return StoredField(field.name, _numpy_class(field), _shape(field), _codec(field), field.nullable)
+    return StoredField(
+        name=field.name, dtype=_numpy_class(field), shape=_shape(field), codec=_codec(field), nullable=field.nullable
+    )
 
 
 def _numpy_class(field: Field) -> str:

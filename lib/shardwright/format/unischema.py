@@ -1,95 +1,85 @@
-"""A Unischema as plain data, and how it is read from the pickle that Petastorm stores it as, without running that.
+"""Petastorm's Unischema as plain data, read from its pickle without running it.
 
-`pickletools.genops` cuts the pickle into opcodes; a small machine here gives meaning to those that Petastorm's schemas need,
-over an allow-list of names that become inert values. Nothing is imported, called or built, whatever the pickle says; any other
-opcode or name is refused. Written by petastorm 0.4 (Python 2, protocol 0) to 0.13 (protocol 4). The writing half is
-`format.petastorm`.
+Stock Petastorm loads that pickle, and whatever a stranger put into it runs. Here it is walked opcode by opcode
+(`pickle_nodes`), with a list of the names that may occur. What petastorm 0.4 to 0.13 wrote, on Python 2 and 3, is read.
+Source: petastorm 0.13.1, ``unischema.py``, ``codecs.py`` and ``etl/legacy.py``; `format.petastorm` is the half that writes.
 """
 
 from __future__ import annotations
 
-import io
-import json
 from dataclasses import dataclass
-from pathlib import PurePosixPath
 from typing import Any, Literal
 
-import pyarrow as pa
-import pyarrow.parquet as pq
+from shardwright.errors import UnsafeMetadataError
+from shardwright.format.pickle_nodes import Instance, Name, Node, read_nodes, show
 
-from shardwright.errors import CorruptError, UnsafeMetadataError
-from shardwright.format.pickle_machine import Global, Instance, Mapping, run
-
-UNISCHEMA_KEY = "dataset-toolkit.unischema.v1"
-ROW_GROUPS_KEY = "dataset-toolkit.num_row_groups_per_file.v1"
-
-NUMPY_NAMES = {
-    **{name: name for name in (
-        "int8", "uint8", "int16", "uint16", "int32", "uint32", "int64", "uint64", "float16", "float32", "float64",
-        "bool_", "str_", "bytes_", "object_", "datetime64", "timedelta64", "complex64", "complex128",
-    )},
-    "unicode_": "str_", "string_": "bytes_", "bool": "bool_", "longlong": "int64", "ulonglong": "uint64", "float_": "float64",
-    "int_": "int64",
-}  # fmt: skip
-"""Classes of NumPy, by all the names that they had."""
-_BUILTINS = {
-    "bool": "bool_",
-    "int": "int64",
-    "long": "int64",
-    "float": "float64",
-    "str": "str_",
-    "unicode": "str_",
-    "bytes": "bytes_",
-}
-_SPARK_TYPES = frozenset(
-    f"{name}Type"
-    for name in (
-        "Boolean",
-        "Byte",
-        "Short",
-        "Integer",
-        "Long",
-        "Float",
-        "Double",
-        "Decimal",
-        "String",
-        "Binary",
-        "Date",
-        "Timestamp",
-    )
-)
-_MODULES = ("petastorm", "av.ml.dataset_toolkit", "av.experimental.deepdrive.dataset_toolkit")
-"""What the package was called."""
-_CODECS: dict[str, CodecKind] = {
-    "ScalarCodec": "scalar",
-    "NdarrayCodec": "ndarray",
-    "CompressedNdarrayCodec": "compressed_ndarray",
-    "CompressedImageCodec": "image",
-}
-_MOST_FIELDS = 100_000
-_MOST_DIMENSIONS = 64
+MAX_FIELDS = 10_000
+MAX_NAME = 1024
+"""Characters in the name of a field."""
+_MAX_DIMENSIONS = 64
+_MAX_SIZE = 2**63 - 1
 
 CodecKind = Literal["scalar", "ndarray", "compressed_ndarray", "image"]
+
+_CODECS: dict[str, CodecKind] = {
+    "petastorm.codecs.ScalarCodec": "scalar",
+    "petastorm.codecs.NdarrayCodec": "ndarray",
+    "petastorm.codecs.CompressedNdarrayCodec": "compressed_ndarray",
+    "petastorm.codecs.CompressedImageCodec": "image",
+}
+_UNISCHEMA = "petastorm.unischema.Unischema"
+_FIELD = "petastorm.unischema.UnischemaField"
+_SPARK_TYPES = "Binary Boolean Byte Date Decimal Double Float Integer Long Short String Timestamp TimestampNTZ"
+_SPARK = {f"pyspark.sql.types.{name}Type": f"{name}Type" for name in _SPARK_TYPES.split()}
+_OWN_NAMES = (
+    *("int8", "uint8", "int16", "uint16", "int32", "uint32", "int64", "uint64", "float16", "float32", "float64"),
+    *("complex64", "complex128", "bool_", "str_", "bytes_", "object_", "datetime64", "timedelta64"),
+)
+DTYPES = {
+    **{f"numpy.{name}": name for name in _OWN_NAMES},
+    "numpy.bool": "bool_",
+    "numpy.unicode_": "str_",
+    "numpy.string_": "bytes_",
+    "numpy.longlong": "int64",
+    "numpy.ulonglong": "uint64",
+    "numpy.intc": "int32",
+    "numpy.uintc": "uint32",
+    "decimal.Decimal": "Decimal",
+    # NumPy's old names of Python's own types: numpy.int was int.
+    "builtins.bool": "bool_",
+    "builtins.int": "int64",
+    "builtins.float": "float64",
+    "builtins.str": "str_",
+    "builtins.unicode": "str_",
+    "builtins.bytes": "bytes_",
+    "builtins.object": "object_",
+}
+"""The names of dtypes, by those of the classes, as they were at any time, that stand for them in a Unischema."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class StoredCodec:
-    """How a field's values are stored; what does not belong to the kind is None."""
+    """How the values of a field lie in its column.
+
+    `spark_type` (as "DecimalType") is said by "scalar" alone, `precision` and `scale` by DecimalType alone, `image_format` (as
+    "png") and `quality` by "image" alone; else they are None.
+    """
 
     kind: CodecKind
     spark_type: str | None = None
-    """Of "scalar": the name of a class of `pyspark.sql.types`."""
     precision: int | None = None
-    """Of a DecimalType."""
     scale: int | None = None
     image_format: str | None = None
-    """Of "image": 'png' or 'jpeg', which a picture's own magic stands above."""
     quality: int | None = None
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class StoredField:
-    """A field. `dtype` is the name of a NumPy class, or 'Decimal'; a None in `shape` is a dimension that varies."""
+    """A UnischemaField: `dtype` is the name of a NumPy class as NumPy 2 spells it ("int32", "str_", "bytes_") or "Decimal".
+
+    `shape` is () for a scalar; None in it is a dimension that varies. Without a `codec` the column is as Parquet has it.
+    The name is as the file has it, and not trusted.
+    """
 
     name: str
     dtype: str
@@ -98,185 +88,102 @@ class StoredField:
     nullable: bool
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class StoredUnischema:
-    """A schema. The names are not trusted: they may be any strings."""
+    """A Unischema: its fields, in their order."""
 
     name: str
     fields: tuple[StoredField, ...]
 
 
-@dataclass(frozen=True, kw_only=True)
-class CommonMetadata:
-    """What a `_common_metadata` says; None for a key that it lacks."""
+def parse_unischema(pickled: bytes) -> StoredUnischema:
+    """The Unischema that `pickled`, the value of `UNISCHEMA_KEY`, describes; nothing in it is imported or called.
 
-    unischema: StoredUnischema | None
-    row_groups: dict[str, int] | None
-    """How many row groups each file has, by its path relative to the dataset."""
-    arrow_schema: pa.Schema
-
-
-def read_common_metadata(data: bytes) -> CommonMetadata:
-    """The content of a file `_common_metadata`.
-
-    Raises CorruptError for bytes that are no Parquet file, or row groups that can't be, UnsafeMetadataError for a pickle that
-    is no Unischema.
+    Raises UnsafeMetadataError for everything that Petastorm would not have written: it names the global, the opcode or the
+    field, and says what to do.
     """
     try:
-        footer = pq.read_metadata(io.BytesIO(data))
-        arrow_schema = footer.schema.to_arrow_schema().remove_metadata()
-    except (pa.ArrowException, OSError) as error:
-        raise CorruptError(f"_common_metadata: expected a Parquet file, found one that can't be read ({error})") from error
-    found = footer.metadata or {}
-    pickled, counts = found.get(UNISCHEMA_KEY.encode()), found.get(ROW_GROUPS_KEY.encode())
-    return CommonMetadata(
-        unischema=None if pickled is None else parse_unischema(pickled),
-        row_groups=None if counts is None else _row_groups(counts),
-        arrow_schema=arrow_schema,
-    )
+        return _unischema(read_nodes(pickled, {_UNISCHEMA, _FIELD, *_CODECS, *_SPARK}, DTYPES))
+    except UnsafeMetadataError as error:
+        raise UnsafeMetadataError(
+            f"the Unischema's pickle is not one that Petastorm's own classes make: {error}. Nothing in it was run. Have the "
+            "metadata written anew from a Unischema of Petastorm's own codecs (`petastorm-generate-metadata.py`), or remove "
+            "_common_metadata: then the columns are read as Parquet has them"
+        ) from None
 
 
-def parse_unischema(pickled: bytes) -> StoredUnischema:
-    """The schema in a pickle, which is not run.
-
-    Raises UnsafeMetadataError for a name or an opcode that no schema has, which it names, and for anything but a Unischema.
-    """
-    value = run(pickled, _known)
-    if not _is_instance(value, "Unischema"):
-        raise UnsafeMetadataError(f"expected a pickled Unischema, found {_kind(value)}")
-    state = _state(value)
+def _unischema(node: Node) -> StoredUnischema:
+    state = _instance(node, {_UNISCHEMA}).state
     fields = state.get("_fields")
-    if not isinstance(fields, Mapping):
-        raise UnsafeMetadataError(f"Unischema: expected an OrderedDict of fields, found {_kind(fields)}")
-    pairs = list(fields.pairs)
-    if len(pairs) > _MOST_FIELDS:
-        raise UnsafeMetadataError(f"Unischema: {len(pairs)} fields are more than the {_MOST_FIELDS} that are read")
-    return StoredUnischema(_text(state.get("_name"), "name"), tuple(_field(key, field) for key, field in pairs))
+    if type(fields) is not dict or len(fields) > MAX_FIELDS:
+        raise UnsafeMetadataError(f"expected the fields of a Unischema, {MAX_FIELDS} at most")
+    return StoredUnischema(name=_text(state.get("_name")), fields=tuple(_field(*item) for item in fields.items()))
 
 
-def _known(module: str, name: str) -> str | None:
-    """What a global stands for; None for one that no schema has."""
-    for package in _MODULES:
-        if module == f"{package}.unischema" and name in ("Unischema", "UnischemaField"):
-            return name
-        if module == f"{package}.codecs" and name in _CODECS:
-            return name
-    if module == "numpy" and name in NUMPY_NAMES:
-        return f"numpy.{NUMPY_NAMES[name]}"
-    if module in ("builtins", "__builtin__") and name in _BUILTINS:
-        return f"numpy.{_BUILTINS[name]}"
-    if (module, name) == ("decimal", "Decimal"):
-        return "numpy.Decimal"
-    if module == "pyspark.sql.types" and name in _SPARK_TYPES:
-        return f"spark.{name}"
-    return None
-
-
-def _field(key: Any, value: Any) -> StoredField:
-    name = _text(key, "field name")
-    if not _is_instance(value, "UnischemaField"):
-        raise UnsafeMetadataError(f"field {_short(name)}: expected a UnischemaField, found {_kind(value)}")
-    arguments = value.arguments
-    if len(arguments) not in (4, 5):  # the oldest ones lack `nullable`
-        raise UnsafeMetadataError(f"field {_short(name)}: expected 5 attributes, found {len(arguments)}")
-    dtype = arguments[1]
-    if not (isinstance(dtype, Global) and dtype.stands_for.startswith("numpy.")):
-        raise UnsafeMetadataError(f"field {_short(name)}: expected a NumPy class, found {_kind(dtype)}")
-    nullable = arguments[4] if len(arguments) == 5 else False
-    if not isinstance(nullable, bool) and nullable not in (0, 1, None):
-        raise UnsafeMetadataError(f"field {_short(name)}: expected nullable to be a boolean, found {_kind(nullable)}")
-    if _text(arguments[0], "field name") != name:
-        raise UnsafeMetadataError(f"field {_short(name)}: its key is another name than its own")
-    return StoredField(
-        name, dtype.stands_for.removeprefix("numpy."), _shape(arguments[2], name), _codec(arguments[3], name), bool(nullable)
-    )
-
-
-def _shape(value: Any, name: str) -> tuple[int | None, ...]:
-    if not isinstance(value, (tuple, list)) or len(value) > _MOST_DIMENSIONS:
-        raise UnsafeMetadataError(f"field {_short(name)}: expected a shape, found {_kind(value)}")
-    for size in value:
-        if size is not None and (not isinstance(size, int) or isinstance(size, bool) or not 0 <= size < 2**63):
-            raise UnsafeMetadataError(f"field {_short(name)}: expected sizes or None in its shape, found {_kind(size)}")
-    return tuple(value)
-
-
-def _codec(value: Any, name: str) -> StoredCodec | None:
-    if value is None:
-        return None
-    if not (isinstance(value, Instance) and value.cls.stands_for in _CODECS):
-        raise UnsafeMetadataError(f"field {_short(name)}: expected a codec, found {_kind(value)}")
-    kind = _CODECS[value.cls.stands_for]
-    state = _state(value)
-    if kind == "scalar":
-        return _scalar_codec(state.get("_spark_type"), name)
-    if kind == "image":
-        extension, quality = state.get("_image_codec", ".png"), state.get("_quality", 80)
-        return StoredCodec(
-            kind=kind, image_format=_text(extension, "image codec").removeprefix("."), quality=_number(quality, name, "quality")
+def _field(key: str, node: Node) -> StoredField:
+    arguments = _instance(node, {_FIELD}).arguments
+    if len(arguments) != 5:
+        raise UnsafeMetadataError(f"field {show(key)}: expected 5 attributes, found {len(arguments)}")
+    try:
+        name, dtype, shape, codec, nullable = arguments
+        if _text(name) != key:
+            raise UnsafeMetadataError("it is listed under another name")
+        if type(dtype) is not Name or dtype.name not in DTYPES:
+            raise UnsafeMetadataError(f"expected the dtype to be one of {', '.join(sorted(set(DTYPES.values())))}")
+        if nullable is not None and type(nullable) is not bool:
+            raise UnsafeMetadataError("expected nullable to be a bool")
+        return StoredField(
+            name=key, dtype=DTYPES[dtype.name], shape=_shape(shape), codec=_codec(codec), nullable=bool(nullable)
         )
+    except UnsafeMetadataError as error:
+        raise UnsafeMetadataError(f"field {show(key)}: {error}") from None
+
+
+def _shape(node: Node) -> tuple[int | None, ...]:
+    if type(node) not in (tuple, list) or len(node) > _MAX_DIMENSIONS:  # type: ignore[arg-type]
+        raise UnsafeMetadataError(f"expected the shape to be a tuple of at most {_MAX_DIMENSIONS} dimensions")
+    return tuple(None if size is None else _whole(size, "a dimension") for size in node)  # type: ignore[union-attr]
+
+
+def _codec(node: Node) -> StoredCodec | None:
+    if node is None:
+        return None
+    codec = _instance(node, _CODECS)
+    kind = _CODECS[codec.name]
+    if kind == "scalar":
+        spark = _instance(codec.state.get("_spark_type"), _SPARK)
+        decimal = _SPARK[spark.name] == "DecimalType"
+        precision, scale = (_optional(spark.state.get(key), key) if decimal else None for key in ("precision", "scale"))
+        return StoredCodec(kind=kind, spark_type=_SPARK[spark.name], precision=precision, scale=scale)
+    if kind == "image":
+        image_format = _text(codec.state.get("_image_codec")).removeprefix(".")
+        return StoredCodec(kind=kind, image_format=image_format, quality=_optional(codec.state.get("_quality"), "quality"))
     return StoredCodec(kind=kind)
 
 
-def _scalar_codec(spark: Any, name: str) -> StoredCodec:
-    cls = spark.cls if isinstance(spark, Instance) else spark  # an instance, or the class itself
-    if not (isinstance(cls, Global) and cls.stands_for.startswith("spark.")):
-        raise UnsafeMetadataError(f"field {_short(name)}: expected a type of pyspark.sql.types, found {_kind(spark)}")
-    spark_type, state = cls.stands_for.removeprefix("spark."), _state(spark) if isinstance(spark, Instance) else {}
-    if spark_type != "DecimalType":
-        return StoredCodec(kind="scalar", spark_type=spark_type)
-    precision, scale = (_number(state.get(key, preset), name, key) for key, preset in (("precision", 10), ("scale", 0)))
-    return StoredCodec(kind="scalar", spark_type=spark_type, precision=precision, scale=scale)
+def _instance(node: Node, classes: Any) -> Instance:
+    if type(node) is not Instance or node.name not in classes:
+        found = node.name if isinstance(node, Instance | Name) else type(node).__name__
+        raise UnsafeMetadataError(f"expected an instance of {' or '.join(sorted(classes))}, found {found}")
+    return node
 
 
-def _is_instance(value: Any, name: str) -> bool:
-    return isinstance(value, Instance) and value.cls.stands_for == name
+def _text(node: Node) -> str:
+    if type(node) is not str or len(node) > MAX_NAME or not _is_unicode(node):
+        raise UnsafeMetadataError(f"expected a name of at most {MAX_NAME} characters, found {type(node).__name__}")
+    return node
 
 
-def _state(value: Instance) -> dict[str, Any]:
-    """The attributes of an instance, by name; none where it has none."""
-    if value.state is None:
-        return {}
-    if not isinstance(value.state, Mapping):
-        raise UnsafeMetadataError(f"{value.cls.stands_for}: expected its attributes in a dict, found {_kind(value.state)}")
-    return {key: item for key, item in value.state.pairs if isinstance(key, str)}
+def _is_unicode(text: str) -> bool:
+    """Not so where there are halves of surrogate pairs, which a pickle can hold and a column's name can't."""
+    return not any("\ud800" <= character <= "\udfff" for character in text)
 
 
-def _text(value: Any, what: str) -> str:
-    if not isinstance(value, str) or not value or len(value) > 65_535:
-        raise UnsafeMetadataError(f"{what}: expected a text of 1 to 65,535 characters, found {_kind(value)}")
-    return value
+def _whole(node: Node, what: str) -> int:
+    if type(node) is not int or not 0 <= node <= _MAX_SIZE:
+        raise UnsafeMetadataError(f"expected {what} to be a whole number")
+    return node
 
 
-def _number(value: Any, name: str, what: str) -> int:
-    if not isinstance(value, int) or isinstance(value, bool) or not -(2**31) <= value < 2**31:
-        raise UnsafeMetadataError(f"field {_short(name)}: expected a number as {what}, found {_kind(value)}")
-    return value
-
-
-def _kind(value: Any) -> str:
-    """What a value is, without looking into it: it may be endless."""
-    if isinstance(value, Instance):
-        return f"an instance of {_short(value.cls.name)}"
-    return _short(value.name) if isinstance(value, Global) else f"a {type(value).__name__}"
-
-
-def _short(name: str) -> str:
-    return repr(name if len(name) <= 80 else f"{name[:80]}…")
-
-
-def _row_groups(data: bytes) -> dict[str, int]:
-    """Row groups by path. Raises CorruptError for anything else than {relative path: number}."""
-    try:
-        found = json.loads(data)
-    except (ValueError, RecursionError) as error:
-        raise CorruptError(f"_common_metadata: {ROW_GROUPS_KEY}: expected JSON ({error})") from error
-    if not isinstance(found, dict):
-        raise CorruptError(f"_common_metadata: {ROW_GROUPS_KEY}: expected an object, found a {type(found).__name__}")
-    for path, count in found.items():
-        parts = PurePosixPath(path).parts
-        if not path or path.startswith("/") or ".." in parts or "\0" in path:
-            raise CorruptError(f"_common_metadata: {ROW_GROUPS_KEY}: expected paths below the dataset, found {_short(path)}")
-        if not isinstance(count, int) or isinstance(count, bool) or not 0 <= count < 2**31:
-            raise CorruptError(f"_common_metadata: {ROW_GROUPS_KEY}: {_short(path)}: expected a number of row groups")
-    return found
+def _optional(node: Node, what: str) -> int | None:
+    return None if node is None else _whole(node, what)

@@ -49,7 +49,7 @@ def _make(url: Any, schema_fields: Iterable[Any] | NGram | None, given: ReaderAr
 
 def _warn_of_the_other(store: Store, *, batched: bool) -> None:
     """Where the other function is the one for such a dataset."""
-    stored = store.common.unischema if store.common else None
+    stored = store.unischema
     if stored is None and not batched:
         warnings.warn(
             f"{store.url}: has no Unischema, so rows have what its native columns hold; make_batch_reader is faster for those",

@@ -259,8 +259,8 @@ class Reader:
 
 def stored_schema(store: Store) -> Unischema:
     """The schema that Petastorm stored with the dataset, or what the Parquet files themselves say."""
-    if store.common is not None and store.common.unischema is not None:
-        return from_stored(store.common.unischema)
+    if store.unischema is not None:
+        return from_stored(store.unischema)
     partitions = {name: pa.int64() if store.partition_type(name) is int else pa.string() for name in store.partition_names}
     found = fields_of_arrow(store.arrow_schema, partitions, omit_unsupported=True)
     return Unischema("inferred_schema", [UnischemaField(*field) for field in found])

@@ -17,11 +17,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from shardwright.errors import DatasetNotFoundError, InputError
-from shardwright.format.unischema import CommonMetadata, read_common_metadata
+from shardwright.format.common_metadata import read_common_metadata
+from shardwright.format.layout import COMMON_METADATA
+from shardwright.format.unischema import StoredUnischema, parse_unischema
 from shardwright.petastorm.errors import PetastormMetadataError
 from shardwright.petastorm.files import Files
 
-COMMON_METADATA = "_common_metadata"
 _DATA = (".parquet", ".parq", ".pq")
 _THREADS = 16
 """Footers are read so many at a time: over a network each costs a request or two."""
@@ -43,8 +44,10 @@ class Store:
     """Of the data files, in order; one that was given twice is there twice."""
     hive: bool
     """Whether directories ``key=value`` are partition columns: of a whole dataset, not of single files."""
-    common: CommonMetadata | None
-    """None where there is no `_common_metadata`."""
+    unischema: StoredUnischema | None = None
+    """What its `_common_metadata` says of its fields; None where there is none, or it says nothing."""
+    row_groups: Mapping[str, int] | None = None
+    """What it says of how many row groups each file has."""
     _footers: dict[str, pq.FileMetaData] = field(default_factory=dict)
 
     @property
@@ -55,9 +58,9 @@ class Store:
     @functools.cached_property
     def pieces(self) -> tuple[Piece, ...]:
         """All row groups, by number. Raises PetastormMetadataError for a data file that the metadata does not know."""
-        counts = self.common.row_groups if self.common else None
+        counts = self.row_groups
         if counts is None:
-            if self.common is not None and self.common.unischema is not None:
+            if self.unischema is not None:
                 warnings.warn(
                     f"{self.url}: {COMMON_METADATA} lacks the row groups of the files; all footers are read", stacklevel=2
                 )
@@ -165,19 +168,22 @@ def open_store(files: Files, names: Sequence[str] | None = None) -> Store:
     Raises DatasetNotFoundError where there are no data files, UnsafeMetadataError for a hostile `_common_metadata`.
     """
     if names is not None:
-        return Store(files=files, names=tuple(names), hive=False, common=None)
+        return Store(files=files, names=tuple(names), hive=False)
     listed = sorted(files.listing())
     if not listed:
         raise DatasetNotFoundError(f"{files.url}: no files there")
-    common = read_common_metadata(files.read(COMMON_METADATA)) if COMMON_METADATA in listed else None
-    data = list(data_files(listed, common.row_groups if common else None))
+    where = f"{files.url}/{COMMON_METADATA}"
+    common = read_common_metadata(files.read(COMMON_METADATA), where) if COMMON_METADATA in listed else None
+    row_groups = common.row_groups if common else None
+    data = list(data_files(listed, row_groups))
     if not data:
         raise DatasetNotFoundError(f"{files.url}: no Parquet files there (names that begin with '_' or '.' do not count)")
-    if common and common.row_groups is not None and (gone := sorted(set(common.row_groups) - set(data))):
+    if row_groups is not None and (gone := sorted(set(row_groups) - set(data))):
         warnings.warn(
             f"{files.url}: {len(gone)} files of {COMMON_METADATA} are not there, for example {gone[0]!r}", stacklevel=2
         )
-    return Store(files=files, names=tuple(data), hive=True, common=common)
+    unischema = parse_unischema(common.unischema) if common and common.unischema is not None else None
+    return Store(files=files, names=tuple(data), hive=True, unischema=unischema, row_groups=row_groups)
 
 
 def data_files(listed: Sequence[str], known: Mapping[str, int] | None = None) -> Iterator[str]:

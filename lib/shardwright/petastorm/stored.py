@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from shardwright.errors import SchemaError
-from shardwright.format.unischema import NUMPY_NAMES, StoredCodec, StoredField, StoredUnischema
+from shardwright.format.unischema import DTYPES, StoredCodec, StoredField, StoredUnischema
 from shardwright.petastorm.codecs import (
     CompressedImageCodec,
     CompressedNdarrayCodec,
@@ -26,7 +26,7 @@ def from_stored(stored: StoredUnischema) -> Unischema:
 
 def to_stored(schema: Unischema) -> StoredUnischema:
     """What is written of a schema. Raises SchemaError for a codec or a class that stock Petastorm does not know."""
-    return StoredUnischema(schema_name(schema), tuple(_stored(field) for field in schema.fields.values()))
+    return StoredUnischema(name=schema_name(schema), fields=tuple(_stored(field) for field in schema.fields.values()))
 
 
 def _field(stored: StoredField) -> UnischemaField:
@@ -49,11 +49,13 @@ def _codec(stored: StoredCodec | None) -> DataframeColumnCodec | None:
 
 def _stored(field: UnischemaField) -> StoredField:
     dtype: Any = field.numpy_dtype
-    known = dtype is Decimal or (isinstance(dtype, type) and issubclass(dtype, np.generic) and dtype.__name__ in NUMPY_NAMES)
-    if not known:
+    known = dtype is Decimal or (isinstance(dtype, type) and issubclass(dtype, np.generic))
+    name = DTYPES.get("decimal.Decimal" if dtype is Decimal else f"numpy.{dtype.__name__}") if known else None
+    if name is None:
         raise SchemaError(f"field {field.name!r}: expected a NumPy scalar class or decimal.Decimal, found {dtype!r}")
-    name = "Decimal" if dtype is Decimal else NUMPY_NAMES[dtype.__name__]
-    return StoredField(field.name, name, tuple(field.shape), _stored_codec(field), bool(field.nullable))
+    return StoredField(
+        name=field.name, dtype=name, shape=tuple(field.shape), codec=_stored_codec(field), nullable=bool(field.nullable)
+    )
 
 
 def _stored_codec(field: UnischemaField) -> StoredCodec | None:

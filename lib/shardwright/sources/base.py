@@ -59,9 +59,12 @@ class Source(Protocol):
     """
 
     schema: Schema
-    files: tuple[InputFile, ...]
     sample_per_file: bool
     """One sample a file: then `_source` is the file's name relative to the root, and the sample key is made from it."""
+
+    @property
+    def files(self) -> tuple[InputFile, ...]:
+        """All that is read, in order."""
 
     @property
     def addressable(self) -> bool:
@@ -117,6 +120,17 @@ class Reader:
         Asked once, after the first `schema`. What the user declares by ``read.fields`` stands above it.
         """
         return {}
+
+    def refused(self) -> Mapping[str, str]:
+        """Columns of which no field can be made, and why ("complex64 in an array"), unless the user declares their dtype.
+
+        Asked after the first `schema`.
+        """
+        return {}
+
+    def beside(self) -> Sequence[InputFile]:
+        """Files without rows that say what is in the others: they are inputs too. Asked after the first `schema`."""
+        return ()
 
     def units(self, file: InputFile) -> Sequence[int]:
         """The bytes of each piece of a file that can be read by itself; by default a file is one piece."""

@@ -57,7 +57,7 @@ class TableSource(Decoded):
 
     schema: Schema
     reader: Reader
-    files: tuple[InputFile, ...]
+    tables: tuple[InputFile, ...]
     asked: Asked
     first: str
     """The path of the file that the others have to be like."""
@@ -66,18 +66,23 @@ class TableSource(Decoded):
     partition_types: _Types
     sample_per_file: bool = False
 
+    @property
+    def files(self) -> tuple[InputFile, ...]:
+        """The files of rows, and those that the reader needs to understand them."""
+        return (*self.tables, *self.reader.beside())
+
     def __reduce__(self) -> tuple[object, ...]:
         """Travel without the list of files: a task names its own."""
         return type(self), (self.schema, self.reader, (), self.asked, self.first, self.types, self.partition_types)
 
     def tasks(self, task_bytes: int) -> list[Task]:
         """Files in order, packed to about `task_bytes`; a larger one is cut into its pieces."""
-        large = [file for file in self.files if file.bytes * _WHOLE > task_bytes]
+        large = [file for file in self.tables if file.bytes * _WHOLE > task_bytes]
         with ThreadPoolExecutor(_THREADS) as threads:
             pieces = dict(zip(large, threads.map(self._pieces, large), strict=True))
         out: list[Task] = []
         packed: list[InputFile] = []
-        for file in self.files:
+        for file in self.tables:
             sizes = pieces.get(file, (file.bytes,))
             if sum(sizes) > task_bytes:
                 out += [*_pack(packed, task_bytes), *_cut(file, sizes, task_bytes)]
@@ -99,7 +104,7 @@ class TableSource(Decoded):
 
     def has_rows(self) -> bool:
         """Whether any file has a piece to read; at the first that has, the others are not looked at."""
-        return any(self._pieces(file) for file in self.files)
+        return any(self._pieces(file) for file in self.tables)
 
     def _pieces(self, file: InputFile) -> tuple[int, ...]:
         sizes: Any = self.reader.units(file)
@@ -198,18 +203,21 @@ def open_tables(
         for file, other in zip(usable, others, strict=False):
             _check_same(file, asked.only(other), stored, where)
     partition_types = _partition_types(list(partitions[first]), list(partitions.values()), asked.fields)
-    schema = _schema({**found, **partition_types}, asked, where)
+    refused = reader.refused()
+    why = dict(zip(asked.names(refused), refused.values(), strict=True))
+    schema = _schema({**found, **partition_types}, asked, where, why)
     source = TableSource(schema, reader, usable, asked, where, stored, partition_types)
     if not source.has_rows():
         raise InputError(f"{where}: expected samples, found no row in {len(usable)} {expected}")
     return source
 
 
-def _schema(types: _Types, asked: Asked, where: str) -> Schema:
-    inferred = {
+def _schema(types: _Types, asked: Asked, where: str, refused: Mapping[str, str]) -> Schema:
+    inferred: dict[str, Declaration | str] = {
         name: f"{kind}; declare it float64, int64 or string" if pa.types.is_decimal(kind) else infer(kind)
         for name, kind in types.items()
     }
+    inferred |= {name: why for name, why in refused.items() if name in types}
     schema = declare(inferred, asked, where=where)
     for field in schema:
         if not fits(field, types[field.name]):

@@ -1,8 +1,4 @@
-"""Migrate: a dataset of another system becomes one of ours, and is shown to hold the same samples.
-
-Checksums of every field (`format.checksums`) are computed of the input before anything is written, stored in the new version's
-provenance, and computed again of what the reader gives back of that version. They have to be equal.
-"""
+"""Migration: a prepare job that changes no value, and the proof: checksums of the fields before and after."""
 
 from __future__ import annotations
 
@@ -12,203 +8,184 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
 import pyarrow as pa
-from pyspark.sql import SparkSession
 from pyspark.sql.pandas.types import from_arrow_schema
 
 from shardwright.config import Config, make_config
-from shardwright.errors import CorruptError, InputError
-from shardwright.format.batch import is_masked, mask_name, to_arrays
-from shardwright.format.checksums import ROWS, Checksums, as_read
-from shardwright.format.versions import read_index, read_manifest
-from shardwright.reader.stored import part_files, stored_samples
-from shardwright.reader.verify_part import PartRows, parts_of
-from shardwright.schema import Field, Schema
-from shardwright.sources import REJECT, Source, Task
-from shardwright.sources.detect import detect
-from shardwright.spark.hosts import check_reachable
-from shardwright.spark.messages import result_json, result_text
+from shardwright.errors import ConfigError, CorruptError, InputError
+from shardwright.format.checksums import FieldChecksums, show_sums
+from shardwright.format.layout import KEY
+from shardwright.reader import open_dataset
+from shardwright.sources.files import find_files
+from shardwright.sources.look import find_kind
+from shardwright.sources.parquet import declared_fields, read_footers
+from shardwright.spark.messages import result_json as published_json
+from shardwright.spark.messages import result_text as published_text
 from shardwright.spark.pipeline import run, work_of
 from shardwright.spark.progress import Passes
-from shardwright.spark.published import published_parts
 from shardwright.spark.reading import REPORT
 from shardwright.spark.session import executor_errors, open_session
-from shardwright.stages.publish import Published, newest_version
-from shardwright.storage import open_storage
+from shardwright.stages.publish import Published
 
-CHECKSUMS = "migrated"
-"""The key of the provenance's configuration that holds what was computed of the input."""
+_BATCH_BYTES = 16 * 2**20
 
 
 @dataclass(frozen=True, kw_only=True)
 class Migrated:
-    """A version, and the checksums that input and version have."""
+    """A migrated dataset, and the checksums that its fields have as read from the input and from it."""
 
     published: Published
-    checksums: Checksums
+    checksums: dict[str, str]
 
 
 def migration(
-    url: str,
-    output: str,
-    *,
-    format: str = "auto",  # noqa: A002 - its name in the configuration
-    shards: int = 1,
-    order_by: Sequence[str] = (),
-    overrides: Sequence[str] = (),
-) -> Config:
-    """The configuration that migrates the dataset at `url`: nothing is rejected, dropped, or made another value.
+    source: str, output: str, *, shards: int, file_format: str | None = None, name: str | None = None, split: str | None = None,
+    order_by: str | None = None, columns: str | None = None, settings: Sequence[str] = (),
+) -> Config:  # fmt: skip
+    """The configuration of a migration: no value changes and no sample is left out, unless `settings` say so.
 
-    `format` "auto" looks what it is. `order_by` names fields whose order is kept; else samples are shuffled. `overrides` are
-    keys of a configuration, such as ``read.columns=["id"]``. Raises ConfigError, InputError.
+    `split` is "train=0.9,validation=0.1" or names the field that says it; `order_by` and `columns` are names with commas
+    between them. Raises ConfigError, and InputError where `source` looks like nothing that is known.
     """
-    found = detect(url) if format == "auto" else format
-    if found == "shardwright":
-        raise InputError(f"{url}: is a dataset of shardwright already; jobs/reshard.py gives it another number of shards")
-    values: dict[str, Any] = {
-        "name": _name_of(output),
-        "read": {"format": found, "path": url},
-        "clean": {"non_finite": "keep", "max_rejected": 0},
-        "shard": {"count": shards, "remainder": "spread"},
-    }
+    kind = file_format or find_kind(source)
+    if kind == "shardwright":
+        raise ConfigError([f"{source} is a dataset of shardwright already: jobs/reshard.py cuts it anew"])
+    read: dict[str, Any] = {"format": kind, "path": source}
+    if columns:
+        read["columns"] = _names(columns)
+    if kind == "parquet":
+        footers = read_footers(find_files(source)).values()
+        for footer in footers:
+            if isinstance(footer, InputError):
+                raise footer
+        declared = declared_fields(footers)
+        read["fields"] = {name: found for name, found in declared.items() if not columns or name in read["columns"]}
+    shard: dict[str, Any] = {"count": shards, "remainder": "spread"}
     if order_by:
-        values["shard"] |= {"order": "keep", "order_by": list(order_by)}
-    return make_config(values, overrides, output=output, where="migration")
+        shard |= {"order": "keep", "order_by": _names(order_by)}
+    values = {
+        "name": name or re.sub(r"[^A-Za-z0-9._-]+", "-", output.rstrip("/").rpartition("/")[2]).lstrip("._-") or "migrated",
+        "read": read,
+        "clean": {"max_rejected": 0, "non_finite": "keep"},
+        "split": _split(split) if split else {},
+        "shard": shard,
+    }
+    return make_config(values, settings, output=output, where="--set")
 
 
-def _name_of(output: str) -> str:
-    """A name for the job, of the directory that is written."""
-    name = re.sub(r"[^A-Za-z0-9._-]+", "-", output.rstrip("/").rpartition("/")[2]).lstrip("._-")
-    return name or "migrated"
+def _names(text: str) -> list[str]:
+    return [name.strip() for name in text.split(",")]
+
+
+def _split(text: str) -> dict[str, Any]:
+    if "=" not in text:
+        return {"column": text}
+    pairs = [part.partition("=") for part in _names(text)]
+    try:
+        return {"fractions": {name: float(share) for name, _, share in pairs}}
+    except ValueError as error:
+        raise ConfigError([f"--split {text}: expected the name of a field, or such as train=0.9,validation=0.1"]) from error
 
 
 def migrate(config: Config, *, new_version: bool = False, wait_seconds: float = 0, quiet: bool = False) -> Migrated:
-    """Publish what `config` reads, and compare it with the input, field by field.
+    """Publish what `config` names as it is, read it back, and compare every field with the input.
 
-    Nothing is done where the newest version was migrated from the same input by the same configuration.
+    The input's checksums are taken of the values as its reader gives them; they stand in the version's lineage. Where the
+    newest version is of the same input already, only that is read and compared.
 
-    Raises what `prepare` raises; InputError for an input with rows that can't be read; CorruptError where a checksum differs:
-    the version stands then, and is not to be used.
+    Raises ConfigError for a recipe that would change or lose samples, CorruptError where the published version holds other
+    values than the input, and what `prepare` raises.
     """
+    if problems := _changes(config):
+        raise ConfigError(problems)
     work = work_of(config)
-    standing = newest_version(open_storage(config.output))
-    if standing is not None and work.done_by(standing) and CHECKSUMS in standing.manifest.provenance.configuration:
-        told = Checksums.from_json(standing.manifest.provenance.configuration[CHECKSUMS])
-        return Migrated(published=run(work, config.output, new_version=False, quiet=quiet), checksums=told)
-    session = open_session(config.name)
-    check_reachable(session.sparkContext.master, {config.output: "--output", **dict.fromkeys(work.paths, "INPUT")})
-    passes = Passes(session.sparkContext, quiet=quiet)
-    source: Any = work.data
-    tasks = source.tasks(config.read.task_bytes)
-    before = _collect(session, passes, "before", len(tasks), _OfTasks(source, source.schema, tuple(tasks)))
-    passes.say(f"before   {before.samples:,} samples, {len(before.sums) - 1} fields")
-    work.configuration[CHECKSUMS] = before.to_json()
+    work.checksums = True
     published = run(work, config.output, hdfs=config.publish, new_version=new_version, wait_seconds=wait_seconds, quiet=quiet)
-    storage = open_storage(published.url)
-    name, manifest = read_manifest(storage, published.version)
-    parts = parts_of(read_index(storage, name, manifest))
-    step = _OfParts(published.url, name, manifest.content.index.sha256, manifest.content.dataset_schema)
-    after = _collect(session, passes, "after", len(parts), step)
-    _compare(before, after, f"{published.url}/{name}")
-    passes.say(f"after    {after.samples:,} samples: every checksum is the input's")
-    return Migrated(published=published, checksums=before)
+    return Migrated(published=published, checksums=check_migrated(published, quiet=quiet))
 
 
-def _collect(session: SparkSession, passes: Passes, name: str, count: int, step: Any) -> Checksums:
-    total = Checksums()
-    numbers = session.range(0, count, 1, max(count, 1))
-    with passes.show(name), executor_errors():
-        rows = numbers.mapInArrow(step, from_arrow_schema(REPORT)).collect()
+def check_migrated(published: Published, *, quiet: bool = False) -> dict[str, str]:
+    """Read a migrated version, and compare its fields with the checksums in its lineage, which are returned.
+
+    Raises CorruptError where they or the counts differ.
+    """
+    manifest = published.manifest
+    where = f"{published.url}/{published.version}"
+    wanted, counts = manifest.lineage.checksums, manifest.lineage.counts
+    if counts.read != counts.published:
+        raise CorruptError(f"{where}: expected all of the {counts.read:,} samples, found {counts.published:,}")
+    shards = [(split, shard) for split, found in manifest.content.splits.items() for shard in range(len(found.shards))]
+    session = open_session("migrate")
+    passes = Passes(session.sparkContext, quiet=quiet)
+    check = _ReadBack(published.url, published.version, tuple(shards))
+    with passes.show("compare"), executor_errors():
+        numbers = session.range(0, len(shards), 1, len(shards))
+        rows = numbers.mapInArrow(check, from_arrow_schema(REPORT)).collect()
+    total = FieldChecksums(manifest.content.dataset_schema)
     for row in rows:
-        total.merge(Checksums.from_json(json.loads(row.report)))
-    return total
-
-
-def _compare(before: Checksums, after: Checksums, where: str) -> None:
-    if (before.samples, before.sums) == (after.samples, after.sums):
-        return
-    changed = sorted(name for name in before.sums if before.sums[name] != after.sums.get(name))
-    raise CorruptError(
-        f"{where}: {after.samples:,} samples of {before.samples:,} in the input; the checksums of {', '.join(changed)} "
-        "differ: do not use this version, and report this"
-    )
-
-
-@dataclass(frozen=True)
-class _OfTasks:
-    """Checksums of what the tasks whose numbers Spark hands out read."""
-
-    source: Source
-    schema: Schema
-    tasks: Sequence[Task]
-
-    def __call__(self, numbers: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
-        for batch in numbers:
-            for number in batch.column(0).to_pylist():
-                found = Checksums()
-                for samples in self.source.read(self.tasks[number]):
-                    self._check(samples)
-                    found.add(self.schema, {field.name: as_read(field, samples.column(field.name)) for field in self.schema})
-                yield _report(found)
-
-    def _check(self, samples: pa.RecordBatch) -> None:
-        if REJECT in samples.schema.names and samples.column(REJECT).null_count < samples.num_rows:
-            row = next(row for row, why in enumerate(samples.column(REJECT).to_pylist()) if why is not None)
-            raise InputError(
-                f"{samples.column('_source')[row].as_py()}: {samples.column(REJECT)[row].as_py()}; no sample may be lost: "
-                "mend the input, or leave the field out by --set read.columns=…"
-            )
+        total.merge(json.loads(row.report))
+    found = show_sums(total.sums)
+    wrong = [name for name in found if found[name] != wanted.get(name)]
+    if wrong:
+        raise CorruptError(
+            f"{where}: the values of {', '.join(wrong)} are not those of the input (checksums {found[wrong[0]]} here, "
+            f"{wanted.get(wrong[0])} there for {wrong[0]}); do not use this version, and report this"
+        )
+    passes.say(f"compare  {counts.published:,} samples, {len(wanted)} fields: as in the input")
+    return dict(wanted)
 
 
 @dataclass(frozen=True)
-class _OfParts:
-    """Checksums of the parts whose numbers Spark hands out, as they are read back."""
+class _ReadBack:
+    """Reads the shards whose numbers Spark hands out with the dataset's own reader: one report each."""
 
     url: str
     version: str
-    index_sha256: str
-    schema: Schema
+    shards: tuple[tuple[str, int], ...]
 
     def __call__(self, numbers: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
-        parts = published_parts(self.url, self.version, self.index_sha256)
         for batch in numbers:
             for number in batch.column(0).to_pylist():
-                yield _report(self._of(parts[number]))
+                sums = self._sums(*self.shards[number])
+                yield pa.RecordBatch.from_pylist([{"report": json.dumps(sums.sums)}], REPORT)
 
-    def _of(self, part: PartRows) -> Checksums:
-        found = Checksums()
-        files = part_files(self.url, self.version, part.name, part.digest.bytes)
-        for stored in stored_samples(files, 0, self.schema, self.schema.names):
-            found.add(self.schema, {field.name: _handed_out(field, stored.column(field.name)) for field in self.schema})
-        return found
-
-
-def _handed_out(field: Field, stored: pa.Array) -> list[Any]:
-    """The values of a column as the reader gives them, for `Checksums.add`."""
-    if field.is_image:
-        return list(stored.to_pylist())
-    arrays = to_arrays(field, stored)
-    values = arrays[field.name]
-    if field.dtype == "timestamp":
-        values = values.astype("<M8[us]").astype(np.int64)
-    if not is_masked(field):
-        return list(values)
-    return [None if missing else value for value, missing in zip(values, arrays[mask_name(field.name)], strict=True)]
+    def _sums(self, split: str, shard: int) -> FieldChecksums:
+        dataset = open_dataset(self.url, split=split, version=self.version, shards=[shard])
+        schema = dataset.manifest.content.dataset_schema
+        sums = FieldChecksums(schema)
+        chosen = dataset.reading(*schema.names, KEY, encoded=True)
+        size = dataset.manifest.content.splits[split].shards[shard].bytes
+        rows = max(1, _BATCH_BYTES * len(dataset) // max(size, 1))
+        for start in range(0, len(dataset), rows):
+            sums.add_decoded(chosen.take(range(start, min(start + rows, len(dataset)))))
+        return sums
 
 
-def _report(found: Checksums) -> pa.RecordBatch:
-    return pa.RecordBatch.from_pylist([{"report": json.dumps(found.to_json())}], REPORT)
+def _changes(config: Config) -> list[str]:
+    """What in a configuration would change values or leave samples out."""
+    return [
+        f"{key}: a migration changes and loses nothing; {advice}"
+        for key, wrong, advice in (
+            ("map", bool(config.map), "run `prepare` on what was migrated"),
+            ("standardise", bool(config.standardise.at_write()), 'standardise at = "read"'),
+            ("shard.remainder", config.shard.remainder != "spread", 'expected "spread"'),
+            ("clean.max_rejected", config.clean.max_rejected != 0, "expected 0; leave out the field that is damaged"),
+            ("clean.non_finite", config.clean.non_finite != "keep", 'expected "keep"'),
+            ("clean.range", bool(config.clean.range), "leave it out"),
+        )
+        if wrong
+    ]
 
 
-def migrated_json(done: Migrated) -> str:
-    """What was migrated, for a scheduler, in one line."""
-    return json.dumps({**json.loads(result_json(done.published)), "checksums": done.checksums.to_json()}, ensure_ascii=False)
+def result_text(migrated: Migrated) -> str:
+    """Where the dataset lies, how to read it, and the checksums."""
+    width = max(map(len, migrated.checksums))
+    sums = [f"  {name:<{width}} {value}" for name, value in migrated.checksums.items()]
+    return "\n".join(
+        [published_text(migrated.published), "", "checksums of the fields, the same in the input and in the dataset:", *sums]
+    )
 
 
-def migrated_text(done: Migrated) -> str:
-    """Where the dataset lies, that it is the input, and how to read it."""
-    first, *rest = result_text(done.published).split("\n")
-    sums = done.checksums.to_json()["sums"]
-    lines = [f"  {name}: checksum {value}, before and after" for name, value in sums.items() if name != ROWS]
-    return "\n".join([first, *lines, f"  whole samples: checksum {sums[ROWS]}, before and after", *rest])
+def result_json(migrated: Migrated) -> str:
+    """The same for a scheduler, in one line."""
+    return json.dumps({**json.loads(published_json(migrated.published)), "checksums": migrated.checksums}, ensure_ascii=False)

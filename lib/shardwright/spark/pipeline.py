@@ -22,6 +22,7 @@ from pyspark.sql.pandas.types import from_arrow_schema
 
 from shardwright.config import Config, Recipe
 from shardwright.errors import InputError, TooManyRejectedError
+from shardwright.format.checksums import show_sums
 from shardwright.format.manifest import Counts, Lineage, Manifest, Transform
 from shardwright.schema import Schema
 from shardwright.sources import open_source
@@ -209,7 +210,7 @@ class _Job:
             rows = SourceRows.staged(work.data, tasks, self._directory.child("data"))
         read = ReadPass(
             rows=rows, maps=work.maps(), schema=work.schema, exchange=self._exchange, directory=self._directory,
-            seed=recipe.shard.seed,
+            seed=recipe.shard.seed, checksums=work.checksums,
         )  # fmt: skip
         total = ReadReport()
         for text in self._collect("read", frame, read):
@@ -229,7 +230,7 @@ class _Job:
         assign = AssignSplits(index, splits, options.seed, keep_order=bool(self._recipe.shard.order_by))
         assigned = ReadReport(
             read=report.read, quarantined=report.quarantined, filtered=report.filtered, classes=report.classes,
-            quarantine_files=report.quarantine_files, first_reasons=report.first_reasons,
+            quarantine_files=report.quarantine_files, checksums=report.checksums, first_reasons=report.first_reasons,
         )  # fmt: skip
         for text in self._collect("split", index.numbers(self._spark), assign):
             assigned.merge(ReadReport.from_json(text))
@@ -366,14 +367,20 @@ class _Job:
             inputs_sha256=work.inputs_sha256,
             pipeline_version=PIPELINE_VERSION,
             carried=tuple(one.digest for one in sorted(carried, key=lambda one: one.split)),
+            checksums=show_sums(report.checksums),
         )
         made = provenance(self._spark.sparkContext, work.configuration, self._passes.seconds)
         manifest = Manifest.seal(content, lineage, made)
         same = standing and standing.manifest.content_id == manifest.content_id
-        if standing and same and standing.manifest.lineage.carried == lineage.carried:
+        if standing and same and _kept(standing.manifest.lineage) == _kept(lineage):
             return self._publication.adopt(standing, "nothing new: the inputs hold the same samples")
         note = f"a new version after {standing.version}" if standing else "the first version"
         return self._publication.publish(assembly.files, manifest, note)
+
+
+def _kept(lineage: Lineage) -> tuple[object, ...]:
+    """What two versions of the same content can differ in that somebody needs."""
+    return lineage.carried, lineage.checksums
 
 
 def _counts(report: ReadReport, plan: ShardPlan) -> Counts:

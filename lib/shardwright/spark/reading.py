@@ -19,6 +19,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from shardwright.format.checksums import FieldChecksums, add_sums
 from shardwright.format.layout import KEY, Column, columns, sample_type
 from shardwright.hashing import place_keys
 from shardwright.hashing.places import as_column, ordered_place_keys
@@ -123,6 +124,8 @@ class ReadReport:
     """Samples of each class, in hexadecimal, where the split is stratified."""
     quarantine_files: list[str] = field(default_factory=list)
     index_files: list[str] = field(default_factory=list)
+    checksums: dict[str, int] = field(default_factory=dict)
+    """Of the fields as they were read, of the samples that were kept, where they are wanted."""
     first_reasons: list[str] = field(default_factory=list)
 
     def count(self, splits: pa.Array, places: npt.NDArray[np.uint8] | None, sample_bytes: npt.NDArray[np.int64]) -> None:
@@ -150,6 +153,7 @@ class ReadReport:
             self.bins[name] = self.bins.get(name, 0) + bins
         self.quarantine_files = sorted(self.quarantine_files + other.quarantine_files)
         self.index_files = sorted(self.index_files + other.index_files)
+        self.checksums = add_sums(self.checksums, other.checksums)
         self.first_reasons = sorted(self.first_reasons + other.first_reasons)[:MAX_REASONS]
 
     def to_json(self) -> str:
@@ -178,10 +182,12 @@ class ReadPass:
     exchange: Exchange
     directory: WritableStorage
     seed: int
+    checksums: bool = False
 
     def __call__(self, batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
         """Stage the samples of one task; one report."""
         report = ReadReport()
+        sums = FieldChecksums(self.schema)
         layout = columns(self.schema)
         staged_schema = pa.schema([(field.name, sample_type(field)) for field in self.schema])
         quarantine = _Quarantine(self.directory.child("quarantine"), report)
@@ -195,10 +201,13 @@ class ReadPass:
                 kept = self._apply(batch, quarantine, report)
                 if not kept.num_rows:
                     continue
+                if self.checksums:
+                    sums.add_read(batch.take(kept[_READ_ROW]), kept[KEY])
                 refs = staging.stage(kept)
                 index.write_batch(self._index(kept, refs, layout, report))
             quarantine.close()
         report.index_files.append(name)
+        report.checksums = sums.sums if self.checksums else {}
         yield pa.RecordBatch.from_pylist([{"report": report.to_json()}], REPORT)
 
     def _apply(self, batch: pa.RecordBatch, quarantine: _Quarantine, report: ReadReport) -> pa.RecordBatch:

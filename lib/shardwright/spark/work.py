@@ -71,6 +71,8 @@ class Work:
 
     places = ("read.path", "publish.path")
     """What input and output are called where somebody names them."""
+    checksums = False
+    """Whether the lineage gets checksums of the fields as they are read: for a recipe that changes no value."""
     fitted: tuple[Transform, ...] = ()
     """Transforms at write that the samples went through before."""
 
@@ -113,9 +115,8 @@ class Work:
         """Whether a version is the result of this very work."""
         lineage = standing.manifest.lineage
         mine = (self.configuration_sha256, self.inputs_sha256, PIPELINE_VERSION)
-        return self.inputs_sha256 is not None and mine == (
-            lineage.configuration_sha256, lineage.inputs_sha256, lineage.pipeline_version,
-        )  # fmt: skip
+        theirs = (lineage.configuration_sha256, lineage.inputs_sha256, lineage.pipeline_version)
+        return self.inputs_sha256 is not None and mine == theirs and (bool(lineage.checksums) or not self.checksums)
 
     def exchange(self, directory: WritableStorage, *, one_host: bool) -> Exchange:
         """How samples get from pass to pass: from the input itself where it can be addressed and nothing changes them.

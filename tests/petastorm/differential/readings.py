@@ -248,7 +248,7 @@ def files(package: Package, url: str) -> Any:
 
 
 def _key(url: str) -> str:
-    return "timestamp_us" if url.rstrip("/").endswith("ngram") else "id"
+    return "timestamp_us" if "/ngram/" in url else "id"
 
 
 def rows(package: Package, url: str) -> Any:

@@ -27,7 +27,7 @@ def main() -> None:
         for reading in readings:
             with contextlib.redirect_stdout(io.StringIO()):  # stock prints when a reader ends
                 try:
-                    result = reading(stock, (Path(folder) / dataset).as_uri())
+                    result = reading(stock, (Path(folder) / dataset / "data").as_uri())
                 except Exception:  # noqa: BLE001 - told to the test
                     result = {"failed": traceback.format_exc()}
             found[f"{dataset}/{reading.__name__}"] = result

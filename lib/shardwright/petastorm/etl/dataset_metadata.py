@@ -10,11 +10,12 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
+from shardwright.format.layout import COMMON_METADATA
 from shardwright.format.petastorm import write_common_metadata
 from shardwright.petastorm.errors import PetastormMetadataError, PetastormMetadataGenerationError
 from shardwright.petastorm.files import Files, open_files
 from shardwright.petastorm.reading import stored_schema
-from shardwright.petastorm.store import COMMON_METADATA, Store, data_files, open_store
+from shardwright.petastorm.store import Store, data_files, open_store
 from shardwright.petastorm.stored import from_stored, to_stored
 from shardwright.petastorm.unischema import Unischema
 
@@ -82,7 +83,7 @@ def write_metadata(files: Files, schema: Unischema) -> None:
     names = sorted(data_files(files.listing()))
     if not names:
         raise PetastormMetadataGenerationError(f"{files.url}: there are no Parquet files to describe")
-    store = Store(files=files, names=tuple(names), hive=True, common=None)
+    store = Store(files=files, names=tuple(names), hive=True)
     counts: dict[str, int] = {}
     for piece in store.pieces:
         counts[piece.file] = counts.get(piece.file, 0) + 1
@@ -101,13 +102,13 @@ def get_schema_from_dataset_url(
     Raises PetastormMetadataError for a dataset without one.
     """
     files = open_files(dataset_url.rstrip("/"), filesystem, storage_options)
-    common = open_store(files).common
-    if common is None or common.unischema is None:
+    stored = open_store(files).unischema
+    if stored is None:
         raise PetastormMetadataError(
             f"{files.url}: has no {COMMON_METADATA} with a Unischema; materialize_dataset writes one, and make_batch_reader "
             "reads plain Parquet"
         )
-    return from_stored(common.unischema)
+    return from_stored(stored)
 
 
 def infer_or_load_unischema(dataset_url: str, storage_options: Any = None, filesystem: Any = None) -> Unischema:
