@@ -40,9 +40,21 @@ def _array(name: str, column: pa.ChunkedArray, schema: Unischema) -> npt.NDArray
         return _matrix(name, array, schema.fields[name].shape)
     if pt.is_date(array.type) or pt.is_decimal(array.type):
         return _objects(array)
-    found: npt.NDArray[Any] = array.to_numpy(zero_copy_only=False)
     if pt.is_string(array.type) or pt.is_large_string(array.type):
-        return found.astype(np.str_)
+        texts: npt.NDArray[Any] = array.to_numpy(zero_copy_only=False).astype(np.str_)
+        return texts
+    return _writeable(array)
+
+
+def _writeable(array: pa.Array) -> npt.NDArray[Any]:
+    """Numbers where they lie: what was just decoded is nobody else's. Other values, and what can't be written to, as a copy."""
+    if len(array) and (pt.is_integer(array.type) or pt.is_floating(array.type)) and not array.null_count:
+        values = array.buffers()[1]
+        if values is not None and values.is_mutable:
+            dtype = np.dtype(array.type.to_pandas_dtype())
+            numbers: npt.NDArray[Any] = np.frombuffer(values, dtype, len(array), array.offset * dtype.itemsize)
+            return numbers
+    found: npt.NDArray[Any] = array.to_numpy(zero_copy_only=False)
     return found if found.flags.writeable else found.copy()
 
 
@@ -62,9 +74,10 @@ def _matrix(name: str, array: pa.Array, shape: tuple[int | None, ...]) -> npt.ND
             f"Length of all values in column '{name}' are expected to be the same length. "
             f"Got the following set of lengths: '{told}'"
         )
-    values: npt.NDArray[Any] = array.flatten().to_numpy(zero_copy_only=False)
+    elements = array.flatten()
     if pt.is_string(array.type.value_type):
-        values = values.astype(np.str_)
+        values: npt.NDArray[Any] = elements.to_numpy(zero_copy_only=False).astype(np.str_)
+    else:
+        values = _writeable(elements)
     rest = shape if len(shape) > 1 else (found[0] if found else 0,)
-    matrix = values.reshape(len(array), *rest)
-    return matrix if matrix.flags.writeable else matrix.copy()
+    return values.reshape(len(array), *rest)

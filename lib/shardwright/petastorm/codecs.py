@@ -78,7 +78,8 @@ class CompressedImageCodec(_Binary):
             )
         _check_shape(unischema_field, value.shape)
         cv2 = opencv()
-        done, contents = cv2.imencode(self._image_codec, _swapped(value), [int(cv2.IMWRITE_JPEG_QUALITY), self._quality])
+        quality = [int(cv2.IMWRITE_JPEG_QUALITY), self._quality] if self.image_codec in ("jpeg", "jpg") else []
+        done, contents = cv2.imencode(self._image_codec, _swapped(value), quality)
         if not done:
             raise ValueError(
                 f"{unischema_field.name}: OpenCV could not encode {value.dtype} {value.shape} as {self.image_codec}"
