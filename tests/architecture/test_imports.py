@@ -14,7 +14,7 @@ import pytest
 import shardwright
 from tests.conftest import ROOT
 
-HEAVY = {"pyspark", "py4j", "pandas", "torch", "tensorflow", "keras", "jax", "imagecodecs", "prometheus_client"}
+HEAVY = {"pyspark", "py4j", "pandas", "torch", "tensorflow", "keras", "jax", "cv2", "imagecodecs", "prometheus_client"}
 
 
 def loaded_by(statement: str) -> set[str]:
@@ -31,7 +31,13 @@ def test_import_time_is_read_right() -> None:
     assert "json" in loaded_by("import json.tool")
 
 
-@pytest.mark.parametrize("module", ["shardwright", "shardwright.cli", "shardwright.config", "shardwright.stages.publish"])
+@pytest.mark.parametrize(
+    "module",
+    [
+        "shardwright", "shardwright.cli", "shardwright.config", "shardwright.stages.publish", "shardwright.petastorm",
+        "shardwright.petastorm.codecs", "shardwright.petastorm.etl.dataset_metadata",
+    ],
+)  # fmt: skip
 def test_no_engine_and_no_framework_is_loaded(module: str) -> None:
     loaded = loaded_by(f"import {module}")
     assert "shardwright" in loaded
